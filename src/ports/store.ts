@@ -1,0 +1,290 @@
+import type { CronTrigger, GraphDefinition, GraphName, RegisteredNode, ValidationStatus } from '../domain/graph.ts';
+import type { ClaimToken, RunId, StateId } from '../domain/ids.ts';
+import type { JsonObject, TextMap } from '../domain/json.ts';
+import type { JoinQuestion } from '../domain/plan-next.ts';
+import type { NewState, Place, StateIdentity, StoredState } from '../domain/state.ts';
+import type { Cause, RunCounts, StateStatus } from '../domain/status.ts';
+import type { NodeName } from '../domain/validate-nodes.ts';
+
+// Every method is one atomic operation: all of it is durable when it resolves, or nothing of it happened (invariants 1
+// and 12). A rejection with KnownError STORE_UNAVAILABLE means that nothing happened and that it may be tried again.
+
+/** A node with the moments of its registration, in Unix milliseconds. */
+export interface StoredNode extends RegisteredNode {
+  readonly id: string;
+  readonly runtimeName: string;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+/** Registered nodes. */
+export interface NodeStore {
+  /** Inserts or replaces each by (namespace, name). An existing one keeps its id and creation. */
+  register(nodes: readonly StoredNode[]): Promise<void>;
+  /** Those of the names that are registered. */
+  get(names: readonly NodeName[]): Promise<readonly StoredNode[]>;
+  /** All of a namespace, by name. */
+  list(namespace: string): Promise<readonly StoredNode[]>;
+}
+
+/** A graph as its latest version and its validation stand. */
+export interface StoredGraph extends GraphName {
+  readonly id: string;
+  /** Counts from 1; grows with each change of the definition. */
+  readonly version: number;
+  /** Counts from 1; grows with each `put`. */
+  readonly revision: number;
+  readonly definition: GraphDefinition;
+  /** Name to ciphertext. */
+  readonly secrets: TextMap;
+  readonly validationStatus: ValidationStatus;
+  readonly validationErrors: readonly string[];
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+/** A cron trigger with the slot that comes next, in Unix milliseconds. */
+export interface Slot {
+  readonly expression: string;
+  readonly timezone: string;
+  readonly nextSlotMs: number;
+}
+
+/** Graph templates with their versions. */
+export interface GraphStore {
+  get(name: GraphName): Promise<StoredGraph | null>;
+  /** All of a namespace, by name. */
+  list(namespace: string): Promise<readonly StoredGraph[]>;
+  /** The definition and the last known secrets of one version. */
+  version(name: GraphName, version: number): Promise<Pick<StoredGraph, 'definition' | 'secrets'> | null>;
+  /**
+   * Stores a graph and replaces its schedule. Its definition goes into `version`, which is new or the latest; the
+   * secrets replace those of that version. The schedule keeps the next slot of a trigger that it already has.
+   *
+   * @param graph with the revision after the one that the caller saw, 1 for a new graph.
+   * @returns 'conflict', with nothing changed, when the stored revision is not the one before.
+   */
+  put(graph: StoredGraph, schedule: readonly Slot[]): Promise<'done' | 'conflict'>;
+  /** The INVALID graphs of all namespaces whose latest version uses one of the nodes. */
+  invalidUsing(nodes: readonly NodeName[]): Promise<readonly StoredGraph[]>;
+}
+
+/** A run as lists show it. */
+export interface RunSummary {
+  readonly id: RunId;
+  readonly graphName: string;
+  readonly counts: RunCounts;
+  readonly createdAtMs: number;
+}
+
+/** A run as it is to be created. */
+export interface NewRun {
+  readonly id: RunId;
+  readonly graph: GraphName;
+  readonly version: number;
+  readonly store: TextMap;
+  readonly createdAtMs: number;
+}
+
+/** A caller's key for one trigger of a graph, and a fingerprint of what was asked. */
+export interface IdempotencyKey {
+  readonly key: string;
+  readonly fingerprint: string;
+  /** A use of the key before this moment (Unix milliseconds) is forgotten. */
+  readonly notBeforeMs: number;
+}
+
+/** Runs with their stores. */
+export interface RunStore {
+  /**
+   * Creates a run, its store and its root state (invariant 7).
+   *
+   * @param idempotency kept with the run; null when the caller gave no key.
+   * @returns 'conflict', with nothing changed, when the key is kept already.
+   */
+  create(run: NewRun, root: NewState, cause: Cause, idempotency: IdempotencyKey | null): Promise<'done' | 'conflict'>;
+  /** What a key was used for, unless that is older than `notBeforeMs`. */
+  byIdempotencyKey(
+    graph: GraphName,
+    key: string,
+    notBeforeMs: number,
+  ): Promise<{ readonly fingerprint: string; readonly runId: RunId } | null>;
+  /** Forgets the keys that were used before a moment. */
+  forgetIdempotencyKeys(beforeMs: number): Promise<void>;
+  /** The store of a run; empty when there is no such run. */
+  storeOf(namespace: string, id: RunId): Promise<TextMap>;
+  /**
+   * One page of a namespace's runs, newest first.
+   *
+   * @param page from 1.
+   * @param size from 1.
+   */
+  page(
+    namespace: string,
+    page: number,
+    size: number,
+  ): Promise<{ readonly total: number; readonly runs: readonly RunSummary[] }>;
+  /** The namespaces that have a node, a graph or a run, sorted. */
+  namespaces(): Promise<readonly string[]>;
+}
+
+/** Who may change a state: the status that it must have, and, where given, the claim that must be current. */
+export interface Guard {
+  readonly stateId: StateId;
+  readonly from: StateStatus;
+  /** Undefined: the caller knows no token and is served by status alone. */
+  readonly claim?: ClaimToken | undefined;
+  /** The change is only for a lease that has ended at this moment (Unix milliseconds). */
+  readonly leaseEndedAtMs?: number | undefined;
+}
+
+/** How a state ends. */
+export interface Change extends Guard {
+  readonly to: Exclude<StateStatus, 'CREATED' | 'QUEUED' | 'EXECUTED'>;
+  readonly cause: Cause;
+  readonly atMs: number;
+  readonly outputs?: JsonObject | undefined;
+  readonly error?: string | null | undefined;
+  readonly place?: Place | undefined;
+  /** The keys that the state keeps; it lets go of all others. */
+  readonly held: StateIdentity['keys'];
+}
+
+/** What comes into being with the end of a state. */
+export interface Follow {
+  /** Each with why it is created. */
+  readonly states: readonly { readonly state: NewState; readonly cause: Cause }[];
+  /** The joins to look at once the keys are let go, in this order. */
+  readonly questions: readonly JoinQuestion[];
+}
+
+/** What became of a change: done, with the states that came into being, or the status that stood in its way. */
+export type Outcome =
+  | { readonly kind: 'done'; readonly created: readonly NewState[] }
+  | { readonly kind: 'conflict'; readonly status: StateStatus };
+
+/** Which states a caller asks for. */
+export interface ClaimRequest {
+  readonly namespace: string;
+  readonly nodeNames: readonly string[];
+  /** From 1. */
+  readonly limit: number;
+  readonly nowMs: number;
+  readonly token: ClaimToken;
+  /** How long the claim lasts for a node without a lease of its own, in seconds; 0 for ever. */
+  readonly defaultLeaseSeconds: number;
+}
+
+/** A state in the hands of its caller. */
+export interface ClaimedState {
+  readonly id: StateId;
+  readonly nodeName: string;
+  readonly identifier: string;
+  readonly inputs: TextMap;
+  readonly createdAtMs: number;
+  readonly runId: RunId;
+  readonly graphName: string;
+  readonly retryCount: number;
+  readonly claim: ClaimToken;
+  readonly leaseExpiresAtMs: number | null;
+}
+
+/** A state as the graph of its run shows it. */
+export interface StateNode {
+  readonly id: StateId;
+  readonly nodeName: string;
+  readonly identifier: string;
+  readonly status: StateStatus;
+  readonly error: string | null;
+  readonly parentId: StateId | null;
+}
+
+/** States. */
+export interface StateStore {
+  get(id: StateId): Promise<StoredState | null>;
+  /** Each identifier on the way from the root to a state, the state itself left out, with its state's id, in order. */
+  parents(id: StateId): Promise<readonly { readonly identifier: string; readonly id: StateId }[]>;
+  /** The outputs of the states on the way to a state whose identifiers are asked for. */
+  pathOutputs(id: StateId, identifiers: readonly string[]): Promise<ReadonlyMap<string, JsonObject>>;
+  /** What a join question collects and whether it arrived, as it stands now. */
+  collect(question: Pick<JoinQuestion, 'key' | 'collects'>): Promise<ReadonlyMap<string, readonly JsonObject[]>>;
+  /** Claims due states, the oldest due first (invariant 3). */
+  claim(request: ClaimRequest): Promise<readonly ClaimedState[]>;
+  /** The moment when the next state of one of the nodes is due, in Unix milliseconds; null when none waits. */
+  nextDueMs(namespace: string, nodeNames: readonly string[]): Promise<number | null>;
+  /** Ends a state and stores all that follows from it (invariants 2, 4, 5). */
+  finish(change: Change, follow: Follow): Promise<Outcome>;
+  /**
+   * Puts a new state in the place of a failed one.
+   *
+   * @param fanoutId the caller's key; one retry for each key, vertex and run.
+   * @returns 'duplicate' when the key was used before, whatever the state's status.
+   */
+  retry(change: Change, follow: Follow, fanoutId: string): Promise<Outcome | { readonly kind: 'duplicate' }>;
+  /** Makes a claimed state due again, without its claim. */
+  requeue(guard: Guard, dueAtMs: number, atMs: number, cause: Cause): Promise<Outcome>;
+  /**
+   * Starts a claim's lease anew, by the same rule as `claim`.
+   *
+   * @returns the moment when the lease ends, null for never.
+   */
+  heartbeat(
+    guard: Guard,
+    atMs: number,
+    defaultLeaseSeconds: number,
+  ): Promise<{ readonly kind: 'done'; readonly leaseExpiresAtMs: number | null } | (Outcome & { kind: 'conflict' })>;
+  /** Claimed states whose lease has ended, the earliest first. */
+  leasesEnded(atMs: number, limit: number): Promise<readonly StoredState[]>;
+  /** The moment when the next lease ends, in Unix milliseconds; null when none does. */
+  nextLeaseEndMs(): Promise<number | null>;
+  /** Every state of a run in the order of their ids, and its graph; null for an unknown run. */
+  ofRun(
+    namespace: string,
+    runId: RunId,
+  ): Promise<{ readonly graphName: string; readonly states: readonly StateNode[] } | null>;
+}
+
+/** A trigger whose slot has come. */
+export interface DueSlot extends Slot {
+  readonly graph: GraphName;
+}
+
+/** The schedules of all graphs. */
+export interface ScheduleStore {
+  /** The triggers whose slot has come, the earliest first. */
+  due(atMs: number, limit: number): Promise<readonly DueSlot[]>;
+  /** The moment of the next slot of any graph, in Unix milliseconds; null when there is none. */
+  nextSlotMs(): Promise<number | null>;
+  /**
+   * Moves a trigger on to its next slot and, where a run is given, creates it and keeps a record of the firing
+   * (invariant 8). A slot of which there is a record already gets no second run.
+   *
+   * @param nextSlotMs null when no slot is left.
+   * @returns 'conflict', with nothing changed, when the trigger's slot is another by now.
+   */
+  fire(
+    slot: DueSlot,
+    nextSlotMs: number | null,
+    start: { readonly run: NewRun; readonly root: NewState; readonly slotMs: number } | null,
+  ): Promise<'done' | 'conflict'>;
+  /** Forgets the records of slots before a moment. */
+  forgetFirings(beforeMs: number): Promise<void>;
+}
+
+/** All that is kept. The only source of truth. */
+export interface Store {
+  readonly nodes: NodeStore;
+  readonly graphs: GraphStore;
+  readonly runs: RunStore;
+  readonly states: StateStore;
+  readonly schedule: ScheduleStore;
+  /** @returns why the store cannot be used now, or null. */
+  fault(): Promise<string | null>;
+  /** Finishes what is under way and lets go of the data. */
+  close(): Promise<void>;
+}
+
+/** The trigger of a definition as its schedule names it. */
+export function timesOf(trigger: CronTrigger): { readonly expression: string; readonly timezone: string } {
+  return { expression: trigger.expression, timezone: trigger.timezone ?? 'UTC' };
+}
