@@ -1,0 +1,140 @@
+// Keeps invariants 1 and 12 for the embedded store.
+//
+// Group commit: the operations of one turn of the event loop share one transaction and one sync, and each is answered
+// only after it. A group runs from BEGIN to COMMIT without giving up the thread, so no reader ever sees what is not
+// committed, and two operations never mix. An operation that fails is rolled back alone, to its savepoint.
+
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
+import { KnownError } from '../../domain/errors.ts';
+
+/** A value that a column takes. */
+export type Column = string | number | null;
+
+interface Pending {
+  readonly operation: () => unknown;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Settled {
+  readonly pending: Pending;
+  readonly outcome: { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: unknown };
+}
+
+/**
+ * SQLite's primary codes for what the same operation may not meet again: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR,
+ * CORRUPT, FULL, CANTOPEN, PROTOCOL. Any other, a broken constraint for one, is a fault of the operation itself.
+ */
+const OUTSIDE_CODES: ReadonlySet<unknown> = new Set([5, 6, 7, 8, 9, 10, 11, 13, 14, 15]);
+const PRIMARY_CODE = 0xff;
+
+function comesFromOutside(error: unknown): boolean {
+  if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;
+  return OUTSIDE_CODES.has(error.errcode & PRIMARY_CODE);
+}
+
+function unavailable(cause: unknown): KnownError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new KnownError('STORE_UNAVAILABLE', `The data cannot be written (${reason}); nothing was changed, try again`, {
+    cause,
+  });
+}
+
+/** One connection to the data: prepared statements for reading, and group commit for changes. */
+export class Database {
+  readonly #connection: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #group: Pending[] = [];
+  #flushed: Promise<void> = Promise.resolve();
+
+  /** @param connection open, with the present schema; belongs to this object from now on. */
+  constructor(connection: DatabaseSync) {
+    this.#connection = connection;
+  }
+
+  #statement(sql: string): StatementSync {
+    const known = this.#statements.get(sql);
+    if (known !== undefined) return known;
+    const statement = this.#connection.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+
+  /**
+   * The first row of a query.
+   *
+   * @typeParam Row the columns that the query names, with the types that the STRICT schema gives them.
+   */
+  one<Row>(sql: string, ...values: Column[]): Row | undefined {
+    return this.#statement(sql).get(...(values satisfies SQLInputValue[])) as Row | undefined;
+  }
+
+  /** All rows of a query; `Row` as for `one`. */
+  all<Row>(sql: string, ...values: Column[]): Row[] {
+    return this.#statement(sql).all(...(values satisfies SQLInputValue[])) as Row[];
+  }
+
+  /** Changes rows; only inside an operation that `write` runs. Returns how many. */
+  run(sql: string, ...values: Column[]): number {
+    return Number(this.#statement(sql).run(...values).changes);
+  }
+
+  /**
+   * Runs an operation in the next group.
+   *
+   * @param operation reads and changes rows without waiting for anything; what it throws undoes it alone.
+   * @returns what it returned, once that is durable.
+   * @throws KnownError STORE_UNAVAILABLE when the group could not be written; what the operation threw otherwise.
+   */
+  write<T>(operation: () => T): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#group.length === 0) {
+        this.#flushed = new Promise((flushed) => {
+          setImmediate(() => {
+            this.#flush();
+            flushed();
+          });
+        });
+      }
+      this.#group.push({ operation, resolve: (result) => resolve(result as T), reject });
+    });
+  }
+
+  #flush(): void {
+    const group = this.#group;
+    this.#group = [];
+    try {
+      this.#connection.exec('BEGIN IMMEDIATE');
+      const settled = group.map((pending) => this.#settle(pending));
+      this.#connection.exec('COMMIT');
+      for (const { pending, outcome } of settled) {
+        if (outcome.ok) pending.resolve(outcome.result);
+        else pending.reject(outcome.error);
+      }
+    } catch (error) {
+      if (this.#connection.isOpen && this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
+      for (const pending of group) pending.reject(unavailable(error));
+    }
+  }
+
+  /** Runs one operation; throws only what has ended the whole transaction. */
+  #settle(pending: Pending): Settled {
+    this.#connection.exec('SAVEPOINT operation');
+    try {
+      const result = pending.operation();
+      this.#connection.exec('RELEASE operation');
+      return { pending, outcome: { ok: true, result } };
+    } catch (error) {
+      // A full disk ends the transaction from within, and with it the operations before this one.
+      if (!this.#connection.isTransaction) throw error;
+      this.#connection.exec('ROLLBACK TO operation; RELEASE operation');
+      return { pending, outcome: { ok: false, error: comesFromOutside(error) ? unavailable(error) : error } };
+    }
+  }
+
+  /** Waits for the group under way and closes the connection. */
+  async close(): Promise<void> {
+    await this.#flushed;
+    this.#connection.close();
+  }
+}

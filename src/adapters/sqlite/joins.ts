@@ -1,0 +1,80 @@
+// Keeps invariant 5 for the embedded store: keys are let go, asked for, and answered with a unites state inside the
+// transaction that ends the last branch.
+
+import { compareBranches } from '../../domain/fan-out-order.ts';
+import type { StateId } from '../../domain/ids.ts';
+import type { JsonObject } from '../../domain/json.ts';
+import type { JoinQuestion } from '../../domain/plan-next.ts';
+import type { JoinKey, NewState, Place } from '../../domain/state.ts';
+import type { Database } from './database.ts';
+import { outputsOf, placeOf } from './state-rows.ts';
+
+interface StepRow {
+  readonly parent: StateId | null;
+  readonly place: string | null;
+}
+
+/** Lets go of a state's keys, those left out that it keeps; inside a write. */
+export function letGo(database: Database, id: StateId, keys: readonly JoinKey[], held: readonly JoinKey[]): void {
+  for (const key of keys) {
+    if (held.some((kept) => kept.owner === key.owner && kept.join === key.join)) continue;
+    const sql = 'UPDATE hold SET held = 0 WHERE owner = ? AND vertex = ? AND state = ?';
+    database.run(sql, key.owner, key.join, id);
+  }
+}
+
+/** The places on the way from an owner (left out) to a state (included). */
+function branchOf(database: Database, owner: StateId, id: StateId, steps: Map<StateId, StepRow>): Place[] {
+  const places: Place[] = [];
+  for (let at: StateId | null = id; at !== null && at !== owner; ) {
+    const step: StepRow | undefined =
+      steps.get(at) ?? database.one<StepRow>('SELECT parent, place FROM state WHERE id = ?', at);
+    if (step === undefined) break;
+    steps.set(at, step);
+    places.push(placeOf(step.place));
+    at = step.parent;
+  }
+  return places.reverse();
+}
+
+/** The outputs that a join collects by vertex, in fan-out order. */
+export function collectOutputs(
+  database: Database,
+  { key, collects }: Pick<JoinQuestion, 'key' | 'collects'>,
+): ReadonlyMap<string, readonly JsonObject[]> {
+  const steps = new Map<StateId, StepRow>();
+  const collected = collects.map((identifier) => {
+    const rows = database.all<{ id: StateId; outputs: string | null }>(
+      `SELECT state.id, state.outputs FROM hold JOIN state ON state.id = hold.state
+       WHERE hold.owner = ? AND hold.vertex = ? AND state.identifier = ? AND state.status = 'SUCCESS'
+       ORDER BY hold.state`,
+      key.owner,
+      key.join,
+      identifier,
+    );
+    const branches = rows.map(({ id, outputs }) => ({
+      outputs: outputsOf(outputs) ?? {},
+      places: branchOf(database, key.owner, id, steps),
+    }));
+    branches.sort((a, b) => compareBranches(a.places, b.places));
+    return [identifier, branches.map(({ outputs }) => outputs)] as const;
+  });
+  return new Map(collected);
+}
+
+function arrived(database: Database, { key, arrivalsFrom }: JoinQuestion): boolean {
+  if (arrivalsFrom === null) return true;
+  const marks = arrivalsFrom.map(() => '?').join(', ');
+  const sql = `SELECT 1 FROM hold JOIN state ON state.id = hold.state
+    WHERE hold.owner = ? AND hold.vertex = ? AND state.identifier IN (${marks}) AND state.status = 'SUCCESS' LIMIT 1`;
+  return database.one(sql, key.owner, key.join, ...arrivalsFrom) !== undefined;
+}
+
+/** The unites state that a question calls for now, or null; inside a write. */
+export function answerQuestion(database: Database, question: JoinQuestion): NewState | null {
+  const { key, id } = question;
+  const holder = 'SELECT 1 FROM hold WHERE owner = ? AND vertex = ? AND held = 1 LIMIT 1';
+  if (database.one(holder, key.owner, key.join) !== undefined) return null;
+  if (database.one('SELECT 1 FROM state WHERE id = ?', id) !== undefined) return null;
+  return arrived(database, question) ? question.create(collectOutputs(database, question)) : null;
+}

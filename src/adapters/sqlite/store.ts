@@ -1,0 +1,85 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { StartFault } from '../../domain/errors.ts';
+import type { Store } from '../../ports/store.ts';
+import { Database } from './database.ts';
+import { sqliteGraphs } from './graphs.ts';
+import { sqliteNodes } from './nodes.ts';
+import { sqliteRuns } from './runs.ts';
+import { sqliteSchedule } from './schedule.ts';
+import { migrate } from './schema.ts';
+import { sqliteStates } from './states.ts';
+
+/** The page cache of SQLite in KiB. */
+const CACHE_KIB = 16 * 1024;
+
+/** SQLite's code for a file that another connection has locked. */
+const SQLITE_BUSY = 5;
+
+/** Does something that a connection is opened for; when that fails, the connection is closed. */
+function orClose<T>(connection: DatabaseSync, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+/**
+ * Takes the folder for this process. The lock is SQLite's own, on a file of its own, so that the operating system
+ * frees it however the process ends, and the data can still be read by other programs.
+ */
+function lockFolder(folder: string): DatabaseSync {
+  const lock = new DatabaseSync(join(folder, 'lock.db'), { timeout: 0 });
+  try {
+    orClose(lock, () => lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE'));
+    return lock;
+  } catch (error) {
+    if (!(error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY)) throw error;
+    const advice = 'stop the other process, or give this one another DATA_DIR';
+    throw new StartFault(`Another state manager is using the data folder ${folder}: ${advice}.`, { cause: error });
+  }
+}
+
+function openConnection(folder: string): DatabaseSync {
+  const connection = new DatabaseSync(join(folder, 'state-manager.db'));
+  orClose(connection, () => {
+    connection.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY');
+    connection.exec(`PRAGMA cache_size = -${CACHE_KIB}`);
+    migrate(connection);
+  });
+  return connection;
+}
+
+/**
+ * Opens the embedded store.
+ *
+ * @param folder where the data is; made if it is not there.
+ * @throws StartFault when another process uses the folder, or a newer version of the program wrote the data.
+ */
+export function openSqliteStore(folder: string): Store {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const lock = lockFolder(folder);
+  const database = new Database(orClose(lock, () => openConnection(folder)));
+  return {
+    nodes: sqliteNodes(database),
+    graphs: sqliteGraphs(database),
+    runs: sqliteRuns(database),
+    states: sqliteStates(database),
+    schedule: sqliteSchedule(database),
+    fault: async () => {
+      try {
+        await database.write(() => database.one('SELECT 1'));
+        return null;
+      } catch (error) {
+        return error instanceof Error ? error.message : String(error);
+      }
+    },
+    close: async () => {
+      await database.close();
+      lock.close();
+    },
+  };
+}
