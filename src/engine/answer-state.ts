@@ -1,0 +1,85 @@
+// What the calls of runtimes on one state have in common: finding it, planning what follows, and telling a caller that
+// came too late.
+
+import { KnownError } from '../domain/errors.ts';
+import type { ClaimToken, StateId } from '../domain/ids.ts';
+import { type PlanContext, readsAhead } from '../domain/plan-next.ts';
+import type { NewState, StoredState } from '../domain/state.ts';
+import type { StateStatus } from '../domain/status.ts';
+import type { Guard, Outcome } from '../ports/store.ts';
+import type { World } from './world.ts';
+
+/** A state under a namespace, as a call names it. */
+export interface StateCall {
+  readonly namespace: string;
+  readonly stateId: StateId;
+}
+
+/** A runtime's call on a state that it claimed. */
+export interface AnswerCall extends StateCall {
+  /** The token of the claim; undefined from a client that knows none. */
+  readonly claim: ClaimToken | undefined;
+}
+
+/** The error for a state that is not there, or not in the caller's namespace (invariant 10). */
+export function stateNotFound(): KnownError {
+  return new KnownError('STATE_NOT_FOUND', 'State not found');
+}
+
+/**
+ * The state that a runtime's call is about.
+ *
+ * @throws KnownError STATE_NOT_FOUND, also when the state's node is of another namespace.
+ */
+export async function stateOfRuntime(world: World, call: StateCall): Promise<StoredState> {
+  const state = await world.store.states.get(call.stateId);
+  if (state === null || state.nodeNamespace !== call.namespace) throw stateNotFound();
+  return state;
+}
+
+/** The guard of an answer to a claimed state. */
+export function guardOf(call: AnswerCall): Guard {
+  return { stateId: call.stateId, from: 'QUEUED', claim: call.claim };
+}
+
+/** The error for an answer that came too late or out of turn. */
+export function notQueued(status: StateStatus): KnownError {
+  return new KnownError('STATE_NOT_QUEUED', 'State is not queued', { facts: { status } });
+}
+
+/** Reads all that planning the end of a state needs. */
+export async function planContextOf(world: World, state: StoredState, nowMs: number): Promise<PlanContext> {
+  const { store, templates, ids, limits } = world;
+  const name = { namespace: state.namespace, name: state.graphName };
+  const graph = await templates.get(name, state.graphVersion);
+  const reads = readsAhead(graph, state);
+  return {
+    graph,
+    pathOutputs: reads.path.length > 0 ? await store.states.pathOutputs(state.id, reads.path) : new Map(),
+    store: reads.store ? await store.runs.storeOf(state.namespace, state.runId) : {},
+    deriveId: ids.derivedStateId,
+    nowMs,
+    maxLength: limits.maxValueLength,
+  };
+}
+
+/** Tells those who wait for states that there are new ones. */
+export function announce(
+  world: World,
+  states: readonly Pick<NewState, 'status' | 'nodeName' | 'nodeNamespace'>[],
+): void {
+  const pending = states.filter(({ status }) => status === 'CREATED');
+  for (const [namespace, group] of Map.groupBy(pending, ({ nodeNamespace }) => nodeNamespace)) {
+    world.signal.publish({ namespace, nodeNames: [...new Set(group.map(({ nodeName }) => nodeName))] });
+  }
+}
+
+/**
+ * Announces what an operation brought about.
+ *
+ * @throws KnownError STATE_NOT_QUEUED when another call came first.
+ */
+export function settle(world: World, outcome: Outcome): void {
+  if (outcome.kind === 'conflict') throw notQueued(outcome.status);
+  announce(world, outcome.created);
+}

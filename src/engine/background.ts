@@ -1,0 +1,75 @@
+// Keeps invariant 6: whatever a lost timer, a lost signal or a dead process left behind is found by the sweep.
+
+import type { Release } from '../ports/clock.ts';
+import type { Job } from '../ports/jobs.ts';
+import { expireLeases } from './expire-leases.ts';
+import { fireSchedules } from './fire-schedules.ts';
+import { IDEMPOTENCY_KEPT_MS } from './trigger-run.ts';
+import type { World } from './world.ts';
+
+/** How often outdated records are looked for. */
+const FORGET_EVERY_MS = 60 * 60 * 1000;
+
+const HANDLERS: Readonly<Record<Job, (world: World) => Promise<void>>> = {
+  'lease ends': expireLeases,
+  'schedule slots': fireSchedules,
+};
+
+/** Forgets the records that nobody can ask for any more. */
+export async function forgetOutdated(world: World): Promise<void> {
+  const nowMs = world.clock.nowMs();
+  await world.store.runs.forgetIdempotencyKeys(nowMs - IDEMPOTENCY_KEPT_MS);
+  await world.store.schedule.forgetFirings(nowMs - world.settings.triggerRetentionHours * 60 * 60 * 1000);
+}
+
+/** What runs by itself until it is stopped. */
+export interface Background {
+  /** Resolves when nothing runs any more. */
+  stop(): Promise<void>;
+}
+
+/** Starts the sweep, the jobs and the listening to signals; the first sweep takes up what an earlier process left. */
+export function startBackground(world: World): Background {
+  const { clock, jobs, signal, log, settings, dispatcher } = world;
+  let forgetAtMs = clock.nowMs();
+  let isStopped = false;
+  let cancelNext: Release = () => {};
+  let running: Promise<void> = Promise.resolve();
+
+  const attempt = async (what: string, work: () => Promise<void>) => {
+    try {
+      await work();
+    } catch (error) {
+      log.error(error, `${what}; the next sweep tries again`);
+    }
+  };
+
+  const sweep = async () => {
+    dispatcher.wakeAll();
+    await attempt('ending leases', () => expireLeases(world));
+    await attempt('firing schedules', () => fireSchedules(world));
+    if (clock.nowMs() < forgetAtMs) return;
+    forgetAtMs = clock.nowMs() + FORGET_EVERY_MS;
+    await attempt('forgetting outdated records', () => forgetOutdated(world));
+  };
+
+  const sweepAndGoOn = () => {
+    running = sweep().then(() => {
+      if (!isStopped) cancelNext = clock.after(settings.sweepSeconds * 1000, sweepAndGoOn);
+    });
+  };
+
+  jobs.start((job) => attempt(job, () => HANDLERS[job](world)));
+  const unsubscribe = signal.subscribe((states) => dispatcher.wake(states));
+  sweepAndGoOn();
+
+  return {
+    stop: async () => {
+      isStopped = true;
+      cancelNext();
+      unsubscribe();
+      await jobs.stop();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,233 @@
+// Hands due states to those who ask (invariants 3 and 6). All who ask for the same nodes form a queue that is served by
+// one claim at a time: a state that comes due wakes one queue, not a thousand callers. A queue is served when somebody
+// joins it, when a signal tells of states, when its next state comes due, and by the sweep.
+
+import type { Clock, Release } from '../ports/clock.ts';
+import type { Ids } from '../ports/ids.ts';
+import type { Jobs } from '../ports/jobs.ts';
+import type { Log } from '../ports/log.ts';
+import type { StatesSignal } from '../ports/signal.ts';
+import type { ClaimedState, Store } from '../ports/store.ts';
+
+/** A call that asks for states. */
+export interface ClaimCall {
+  readonly namespace: string;
+  readonly nodeNames: readonly string[];
+  /** How many states at most; 1 or more. */
+  readonly batchSize: number;
+  /** How long to wait for the first state, in milliseconds; 0 for not at all. */
+  readonly waitMs: number;
+  /** Aborted when the caller has gone away. */
+  readonly gone: AbortSignal;
+}
+
+/** What the dispatcher works with. */
+export interface DispatcherParts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly jobs: Jobs;
+  readonly log: Log;
+  readonly limits: { readonly maxBatchSize: number };
+  readonly settings: { readonly leaseSeconds: number };
+}
+
+interface Waiter {
+  readonly batchSize: number;
+  /** Whether it stays when there is nothing for it. */
+  readonly waits: boolean;
+  readonly answer: (states: readonly ClaimedState[]) => void;
+  readonly fail: (error: unknown) => void;
+}
+
+interface Queue {
+  readonly key: string;
+  readonly namespace: string;
+  readonly nodeNames: readonly string[];
+  /** In the order in which they came. */
+  readonly waiters: Set<Waiter>;
+  /** A claim is under way; `again` asks for another one behind it. */
+  isServing: boolean;
+  again: boolean;
+  cancelTimer: Release;
+}
+
+/** The queues of those who wait for states; one for each process. */
+export class Dispatcher {
+  readonly #parts: DispatcherParts;
+  readonly #queues = new Map<string, Queue>();
+  #isStopped = false;
+
+  constructor(parts: DispatcherParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Claims due states for a caller.
+   *
+   * @returns the states, in the caller's hands from now on; empty when nothing came due in time, when the caller went
+   *   away, and when the service stops.
+   * @throws KnownError STORE_UNAVAILABLE.
+   */
+  claim(call: ClaimCall): Promise<readonly ClaimedState[]> {
+    if (this.#isStopped || call.gone.aborted) return Promise.resolve([]);
+    const queue = this.#queueOf(call.namespace, call.nodeNames);
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        queue.waiters.delete(waiter);
+        cancelDeadline();
+        call.gone.removeEventListener('abort', leaveEmpty);
+      };
+      const leaveEmpty = () => {
+        leave();
+        this.#drop(queue);
+        resolve([]);
+      };
+      const waiter: Waiter = {
+        batchSize: Math.min(call.batchSize, this.#parts.limits.maxBatchSize),
+        waits: call.waitMs > 0,
+        answer: (states) => {
+          leave();
+          resolve(states);
+        },
+        fail: (error) => {
+          leave();
+          reject(error);
+        },
+      };
+      const { clock } = this.#parts;
+      const cancelDeadline = call.waitMs > 0 ? clock.after(call.waitMs, leaveEmpty) : () => {};
+      call.gone.addEventListener('abort', leaveEmpty);
+      queue.waiters.add(waiter);
+      this.#serve(queue);
+    });
+  }
+
+  /** Serves those who wait for the nodes of a signal. */
+  wake({ namespace, nodeNames }: StatesSignal): void {
+    for (const queue of this.#queues.values()) {
+      if (queue.namespace === namespace && queue.nodeNames.some((name) => nodeNames.includes(name))) this.#serve(queue);
+    }
+  }
+
+  /** Serves all who wait. */
+  wakeAll(): void {
+    for (const queue of this.#queues.values()) this.#serve(queue);
+  }
+
+  /** Answers all who wait with nothing, and everybody who comes later. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const queue of [...this.#queues.values()]) {
+      queue.cancelTimer();
+      for (const waiter of [...queue.waiters]) waiter.answer([]);
+      this.#drop(queue);
+    }
+  }
+
+  #queueOf(namespace: string, nodeNames: readonly string[]): Queue {
+    const names = [...new Set(nodeNames)].sort();
+    const key = JSON.stringify([namespace, ...names]);
+    const known = this.#queues.get(key);
+    if (known !== undefined) return known;
+    const queue: Queue = {
+      key,
+      namespace,
+      nodeNames: names,
+      waiters: new Set(),
+      isServing: false,
+      again: false,
+      cancelTimer: () => {},
+    };
+    this.#queues.set(key, queue);
+    return queue;
+  }
+
+  #drop(queue: Queue): void {
+    if (queue.waiters.size > 0 || queue.isServing) return;
+    queue.cancelTimer();
+    this.#queues.delete(queue.key);
+  }
+
+  #serve(queue: Queue): void {
+    if (queue.isServing) {
+      queue.again = true;
+      return;
+    }
+    queue.isServing = true;
+    this.#serveUntilDry(queue)
+      .catch((error: unknown) => {
+        for (const waiter of [...queue.waiters]) waiter.fail(error);
+      })
+      .finally(() => {
+        queue.isServing = false;
+        // Somebody may have come after the last look at `again`.
+        if (queue.again) this.#serve(queue);
+        else this.#drop(queue);
+      });
+  }
+
+  async #serveUntilDry(queue: Queue): Promise<void> {
+    for (;;) {
+      queue.again = false;
+      const wanted = [...queue.waiters].reduce((sum, waiter) => sum + waiter.batchSize, 0);
+      if (wanted === 0) return;
+      const limit = Math.min(wanted, this.#parts.limits.maxBatchSize);
+      const asking = [...queue.waiters];
+      const states = await this.#claim(queue, limit);
+      this.#handOut(queue, states);
+      const isDry = states.length < limit;
+      if (isDry) for (const waiter of asking) if (!waiter.waits && queue.waiters.has(waiter)) waiter.answer([]);
+      if (isDry && !queue.again) {
+        await this.#armTimer(queue);
+        if (!queue.again) return;
+      }
+    }
+  }
+
+  async #claim(queue: Queue, limit: number): Promise<readonly ClaimedState[]> {
+    const { store, clock, ids, jobs, settings } = this.#parts;
+    const states = await store.states.claim({
+      namespace: queue.namespace,
+      nodeNames: queue.nodeNames,
+      limit,
+      nowMs: clock.nowMs(),
+      token: ids.claimToken(),
+      defaultLeaseSeconds: settings.leaseSeconds,
+    });
+    const ends = states.flatMap(({ leaseExpiresAtMs }) => leaseExpiresAtMs ?? []);
+    if (ends.length > 0) jobs.schedule('lease ends', Math.min(...ends));
+    return states;
+  }
+
+  /** Gives claimed states to those who wait, in their order; what nobody is there for any more goes back. */
+  #handOut(queue: Queue, states: readonly ClaimedState[]): void {
+    let from = 0;
+    for (const waiter of [...queue.waiters]) {
+      if (from >= states.length) return;
+      waiter.answer(states.slice(from, from + waiter.batchSize));
+      from += waiter.batchSize;
+    }
+    if (from < states.length) this.giveBack(states.slice(from));
+  }
+
+  /** Makes claimed states due again that no caller got; one that cannot be given back now is found by its lease. */
+  giveBack(states: readonly ClaimedState[]): void {
+    const { store, clock, log } = this.#parts;
+    const nowMs = clock.nowMs();
+    for (const { id, claim } of states) {
+      store.states
+        .requeue({ stateId: id, from: 'QUEUED', claim }, nowMs, nowMs, 'claim returned')
+        .then(() => this.wakeAll())
+        .catch((error: unknown) => log.error(error, 'giving a claimed state back'));
+    }
+  }
+
+  async #armTimer(queue: Queue): Promise<void> {
+    queue.cancelTimer();
+    if (queue.waiters.size === 0) return;
+    const dueAtMs = await this.#parts.store.states.nextDueMs(queue.namespace, queue.nodeNames);
+    if (dueAtMs === null || queue.waiters.size === 0) return;
+    queue.cancelTimer = this.#parts.clock.at(dueAtMs, () => this.#serve(queue));
+  }
+}

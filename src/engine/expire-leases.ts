@@ -1,0 +1,33 @@
+import type { StoredState } from '../domain/state.ts';
+import { endFailed } from './fail-state.ts';
+import type { World } from './world.ts';
+
+/** How many leases are ended at a time. */
+const BATCH = 200;
+
+async function expire(world: World, state: StoredState, atMs: number): Promise<void> {
+  const { id, leaseExpiresAtMs, updatedAtMs } = state;
+  const seconds = Math.round(((leaseExpiresAtMs ?? atMs) - updatedAtMs) / 1000);
+  await endFailed(world, state, {
+    guard: { stateId: id, from: 'QUEUED', leaseEndedAtMs: atMs },
+    error: `lease expired after ${seconds} s`,
+    cause: 'lease expired',
+    atMs,
+  });
+}
+
+/**
+ * Fails every state whose lease has ended, as if its runtime had said so; the late answer changes nothing any more
+ * (invariants 3 and 6).
+ */
+export async function expireLeases(world: World): Promise<void> {
+  const { store, clock, jobs } = world;
+  for (;;) {
+    const atMs = clock.nowMs();
+    const states = await store.states.leasesEnded(atMs, BATCH);
+    await Promise.all(states.map((state) => expire(world, state, atMs)));
+    if (states.length < BATCH) break;
+  }
+  const nextMs = await store.states.nextLeaseEndMs();
+  if (nextMs !== null) jobs.schedule('lease ends', nextMs);
+}

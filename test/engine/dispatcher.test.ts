@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { claimStates, returnClaims } from '../../src/engine/claim-states.ts';
+import { failState } from '../../src/engine/fail-state.ts';
+import type { World } from '../../src/engine/world.ts';
+import type { ClaimedState } from '../../src/ports/store.ts';
+import { callOf, claim, claimOne, execute, fail, givenGraph, NS, start, vertex } from '../support/graphs.ts';
+import { openWorld } from '../support/world.ts';
+
+interface Poll {
+  readonly states: Promise<readonly ClaimedState[]>;
+  readonly leave: () => void;
+}
+
+function poll(world: World, nodeNames: readonly string[], waitMs: number, batchSize = 1): Poll {
+  const caller = new AbortController();
+  const states = claimStates(world, { namespace: NS, nodeNames, batchSize, waitMs, gone: caller.signal });
+  return { states, leave: () => caller.abort() };
+}
+
+test('a waiting poll gets a state as soon as it is there', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a', ['b']), vertex('b')]);
+  const waiting = poll(world, ['b', 'c'], 60_000);
+  await start(world);
+  const a = await execute(world, 'a', {});
+  const [b] = await waiting.states;
+  assert.equal(b?.identifier, 'b');
+  assert.equal(b?.runId, a.runId);
+});
+
+test('a waiting poll gets a delayed state when it is due, also when the delay began before a restart (6)', async (t) => {
+  const running = await openWorld();
+  t.after(running.close);
+  await givenGraph(running.world, [vertex('a')], { retryPolicy: { maxRetries: 2, backoffFactorMs: 3000 } });
+  await start(running.world);
+  await fail(running.world, 'a');
+  const waiting = poll(running.world, ['a'], 60_000);
+  await running.clock.advanceBy(3000);
+  const [retry] = await waiting.states;
+  assert.ok(retry);
+  await failState(running.world, callOf(retry), 'again');
+  await running.restart();
+  const waitingAgain = poll(running.world, ['a'], 60_000);
+  await running.clock.advanceBy(3000);
+  assert.equal((await waitingAgain.states).length, 1);
+});
+
+test('a waiting poll is answered with nothing when its time is over, and when the service stops', async (t) => {
+  const { world, clock, close } = await openWorld();
+  t.after(close);
+  const short = poll(world, ['a'], 1000);
+  const long = poll(world, ['a'], 60_000);
+  await clock.advanceBy(1000);
+  assert.deepEqual(await short.states, []);
+  world.dispatcher.stop();
+  assert.deepEqual(await long.states, []);
+  assert.deepEqual(await poll(world, ['a'], 60_000).states, []);
+});
+
+test('nothing is claimed for a caller that has gone away', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  const waiting = poll(world, ['a'], 60_000);
+  waiting.leave();
+  assert.deepEqual(await waiting.states, []);
+  await start(world);
+  assert.equal((await claim(world, ['a'])).length, 1);
+});
+
+test('a caller that goes away while its states are claimed leaves them to the next', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  await start(world);
+  const leaving = poll(world, ['a'], 60_000);
+  const staying = poll(world, ['a'], 60_000);
+  leaving.leave();
+  assert.deepEqual(await leaving.states, []);
+  assert.equal((await staying.states).length, 1);
+});
+
+test('states that are given back are handed out again under a new token', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  await start(world);
+  const first = await claimOne(world, 'a');
+  const waiting = poll(world, ['a'], 60_000);
+  returnClaims(world, [first]);
+  const [second] = await waiting.states;
+  assert.equal(second?.id, first.id);
+  assert.notEqual(second?.claim, first.claim);
+});
+
+test('a hundred polls at once share what is due, each state once, in the order in which they came (3)', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  for (let run = 0; run < 150; run++) await start(world);
+  const polls = Array.from({ length: 100 }, (_, index) => poll(world, ['a'], index % 2 === 0 ? 0 : 60_000, 2));
+  for (const { leave } of polls.slice(75).filter((_, index) => index % 2 === 0)) leave();
+  world.dispatcher.wakeAll();
+  const answers = await Promise.all(polls.slice(0, 75).map(({ states }) => states));
+  const ids = answers.flat().map(({ id }) => id);
+  assert.equal(ids.length, 150);
+  assert.equal(new Set(ids).size, 150);
+  assert.ok(answers.every((states) => states.length === 2));
+});
+
+test('one state wakes one of a thousand waiting polls with one claim', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  const polls = Array.from({ length: 1000 }, () => poll(world, ['a'], 60_000));
+  let answered = 0;
+  const counted = polls.map(({ states }) => states.then(({ length }) => (answered += Math.min(length, 1))));
+  await claim(world, ['b']);
+  const claims = t.mock.method(world.store.states, 'claim');
+  await start(world);
+  await Promise.race(polls.map(({ states }) => states));
+  assert.equal(answered, 1);
+  assert.ok(claims.mock.callCount() <= 2, `${claims.mock.callCount()} claims`);
+  for (const { leave } of polls) leave();
+  await Promise.all(counted);
+});
