@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { ConfigError, type Environment, loadConfig, readConfig, SETTINGS } from '../src/config.ts';
+
+const ENCRYPTION_KEY = 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8';
+
+/** The lines of the error that these settings give; none when they are right. */
+function faultsOf(environment: Environment, dotenvText?: string): readonly string[] {
+  try {
+    readConfig(environment, dotenvText);
+    return [];
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    assert.equal(error.message, error.lines.join('\n'));
+    return error.lines;
+  }
+}
+
+function makeFolder(context: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'state-manager-config-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+describe('settings', () => {
+  it('have a default each, except the keys', () => {
+    assert.deepEqual(readConfig({}), {
+      host: '127.0.0.1',
+      port: 8000,
+      dataDir: './data',
+      stateManagerSecret: undefined,
+      secretsEncryptionKey: undefined,
+      leaseSeconds: 3600,
+      triggerRetentionHours: 720,
+      corsOrigins: ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://localhost:3001', 'http://127.0.0.1:3001'],
+      logLevel: 'info',
+      maxBodyBytes: 8 * 1024 * 1024,
+      maxJsonDepth: 64,
+      maxVertices: 1000,
+      maxTriggers: 100,
+      maxOutputs: 20_000,
+      maxStatesPerCall: 100_000,
+      maxNameLength: 255,
+      maxValueLength: 2 * 1024 * 1024,
+      maxBatchSize: 1000,
+      sweepSeconds: 5,
+    });
+  });
+
+  it('are read', () => {
+    const config = readConfig({
+      HOST: '::1',
+      PORT: '0',
+      DATA_DIR: '/srv/state manager',
+      STATE_MANAGER_SECRET: 'k',
+      SECRETS_ENCRYPTION_KEY: `${ENCRYPTION_KEY}=`,
+      LEASE_SECONDS: ' 0 ',
+      CORS_ORIGINS: ' https://Example.org:443/, http://localhost:5173 ,',
+      LOG_LEVEL: 'DEBUG',
+      SWEEP_SECONDS: '0.25',
+    });
+    assert.equal(config.host, '::1');
+    assert.equal(config.port, 0);
+    assert.equal(config.dataDir, '/srv/state manager');
+    assert.equal(config.stateManagerSecret, 'k');
+    assert.equal(config.secretsEncryptionKey, `${ENCRYPTION_KEY}=`);
+    assert.equal(config.leaseSeconds, 0);
+    assert.deepEqual(config.corsOrigins, ['https://example.org', 'http://localhost:5173']);
+    assert.equal(config.logLevel, 'debug');
+    assert.equal(config.sweepSeconds, 0.25);
+  });
+
+  it('take an encryption key in either alphabet, padded or not', () => {
+    for (const key of [ENCRYPTION_KEY, `${ENCRYPTION_KEY}=`, `${'-_'.repeat(21)}A=`, `${'+/'.repeat(21)}A=`]) {
+      assert.equal(readConfig({ SECRETS_ENCRYPTION_KEY: `${key}\n` }).secretsEncryptionKey, key);
+    }
+  });
+
+  it('take the names that levels of logging have in Python', () => {
+    assert.equal(readConfig({ LOG_LEVEL: 'WARNING' }).logLevel, 'warn');
+    assert.equal(readConfig({ LOG_LEVEL: 'CRITICAL' }).logLevel, 'fatal');
+  });
+
+  it('count as not set when they are empty', () => {
+    const empty = Object.fromEntries(SETTINGS.map(({ name }) => [name, '']));
+    assert.deepEqual(readConfig(empty), readConfig({}));
+    assert.equal(readConfig({ PORT: '' }, 'PORT=8001').port, 8001);
+  });
+
+  it('come from the environment before .env', () => {
+    const config = readConfig({ PORT: '8001' }, '\uFEFFPORT=8002\nHOST=0.0.0.0\nSTATE_MANAGER_SECRET="a#b"\nOTHER=x');
+    assert.equal(config.port, 8001);
+    assert.equal(config.host, '0.0.0.0');
+    assert.equal(config.stateManagerSecret, 'a#b');
+  });
+});
+
+describe('a bad value', () => {
+  const cases: readonly [name: string, value: string, line: string][] = [
+    ['HOST', 'http://x', 'HOST is "http://x", but must be a host name or an IP address'],
+    ['HOST', '[::1]', 'HOST is "[::1]", but must be a host name'],
+    ['HOST', '999.1.1.1', 'HOST is "999.1.1.1", but must be a host name'],
+    ['PORT', '80a', 'PORT is "80a", but must be a whole number from 0 to 65535'],
+    ['PORT', '65536', 'PORT is "65536", but must be a whole number from 0 to 65535'],
+    ['PORT', '0x50', 'PORT is "0x50", but must be a whole number'],
+    ['PORT', '-1', 'PORT is "-1", but must be a whole number'],
+    ['PORT', '   ', 'PORT is "   ", but must be a whole number'],
+    ['DATA_DIR', '~/data', 'DATA_DIR is "~/data", but must be a path, absolute or from the working directory'],
+    ['DATA_DIR', 'a\0b', 'DATA_DIR is "a\\u0000b", but must be a path'],
+    ['LEASE_SECONDS', '1.5', 'LEASE_SECONDS is "1.5", but must be a whole number from 0 to 315360000'],
+    ['TRIGGER_RETENTION_HOURS', '0', 'TRIGGER_RETENTION_HOURS is "0", but must be a whole number from 1 to 87600'],
+    ['CORS_ORIGINS', '*', 'CORS_ORIGINS has "*" in it, but must be origins as a browser sends them'],
+    ['CORS_ORIGINS', 'https://a/b', 'CORS_ORIGINS has "https://a/b" in it, but must be origins'],
+    ['CORS_ORIGINS', 'http://u:p@a', 'CORS_ORIGINS has "http://u:p@a" in it, but must be origins'],
+    ['CORS_ORIGINS', 'ftp://a', 'CORS_ORIGINS has "ftp://a" in it, but must be origins'],
+    ['CORS_ORIGINS', 'localhost:3000', 'CORS_ORIGINS has "localhost:3000" in it, but must be origins'],
+    ['CORS_ORIGINS', 'http://*.org', 'CORS_ORIGINS has "http://*.org" in it, but must be origins'],
+    ['CORS_ORIGINS', ' , ', 'CORS_ORIGINS is " , ", but must be origins'],
+    ['LOG_LEVEL', 'loud', 'LOG_LEVEL is "loud", but must be one of fatal, error, warn, info, debug, trace, silent'],
+    ['MAX_BODY_BYTES', '1023', 'MAX_BODY_BYTES is "1023", but must be a whole number from 1024 to 15728640'],
+    ['MAX_JSON_DEPTH', '1001', 'MAX_JSON_DEPTH is "1001", but must be a whole number from 8 to 1000'],
+    ['MAX_VERTICES', '0', 'MAX_VERTICES is "0", but must be a whole number from 1 to 100000'],
+    ['MAX_OUTPUTS', '1e3', 'MAX_OUTPUTS is "1e3", but must be a whole number from 1 to 1000000'],
+    ['MAX_STATES_PER_CALL', 'NaN', 'MAX_STATES_PER_CALL is "NaN", but must be a whole number from 1 to 10000000'],
+    ['MAX_NAME_LENGTH', '1001', 'MAX_NAME_LENGTH is "1001", but must be a whole number from 1 to 1000'],
+    ['MAX_VALUE_LENGTH', '0', 'MAX_VALUE_LENGTH is "0", but must be a whole number from 1 to 4194304'],
+    ['MAX_BATCH_SIZE', '10001', 'MAX_BATCH_SIZE is "10001", but must be a whole number from 1 to 10000'],
+    ['SWEEP_SECONDS', '0', 'SWEEP_SECONDS is "0", but must be a number from 0.01 to 60'],
+    ['SWEEP_SECONDS', '60.1', 'SWEEP_SECONDS is "60.1", but must be a number from 0.01 to 60'],
+  ];
+  for (const [name, value, line] of cases) {
+    it(`of ${name} gives one line: ${JSON.stringify(value)}`, () => {
+      const faults = faultsOf({ [name]: value });
+      assert.equal(faults.length, 1);
+      assert.equal(faults[0]?.slice(0, line.length), line);
+    });
+  }
+
+  it('is shown in one line and not at any length', () => {
+    const [line = ''] = faultsOf({ PORT: `1\n2\u001b[31m${'x'.repeat(10_000)}` });
+    assert.match(line, /^PORT is "1\\n2\\u001b\[31mx+\.\.\.", but must be a whole number from 0 to 65535$/);
+    assert.ok(line.length < 200);
+  });
+
+  it('gives a line for each of several faults, also of one variable', () => {
+    const faults = faultsOf(
+      { PORT: 'x', CORS_ORIGINS: 'http://a,b,http://c,*', SWEEP_SECONDS: '-5' },
+      'PORT=8000\nLOG_LEVEL=loud',
+    );
+    assert.deepEqual(
+      faults.map((line) => line.slice(0, line.indexOf(', but'))),
+      [
+        'PORT is "x"',
+        'CORS_ORIGINS has "b" in it',
+        'CORS_ORIGINS has "*" in it',
+        'LOG_LEVEL in .env is "loud"',
+        'SWEEP_SECONDS is "-5"',
+      ],
+    );
+  });
+
+  it('of a key is never shown', () => {
+    const bad = ['two words', 'tab\tinside', 'line\n', 'schlüssel', '\u0000'];
+    for (const secret of bad) {
+      const faults = faultsOf({ STATE_MANAGER_SECRET: secret });
+      assert.deepEqual(faults, [
+        'STATE_MANAGER_SECRET is a value that is not shown, ' +
+          'but must be letters, digits and signs of ASCII, without spaces',
+      ]);
+    }
+    const notKeys = ['hunter2', ENCRYPTION_KEY.slice(1), `${ENCRYPTION_KEY}A`, `${ENCRYPTION_KEY}==`, '.'.repeat(43)];
+    for (const key of notKeys) {
+      const faults = faultsOf({}, `SECRETS_ENCRYPTION_KEY="${key}"`);
+      assert.equal(faults.length, 1);
+      assert.match(
+        faults[0] ?? '',
+        /^SECRETS_ENCRYPTION_KEY in \.env is a value that is not shown, but must be 32 bytes/,
+      );
+      assert.ok(!faults[0]?.includes(key));
+    }
+  });
+});
+
+describe('.env', () => {
+  it('is read from the folder', (context) => {
+    const folder = makeFolder(context);
+    writeFileSync(join(folder, '.env'), 'PORT=8001\nLOG_LEVEL=warn\n');
+    const config = loadConfig(folder, { PORT: '8002' });
+    assert.equal(config.port, 8002);
+    assert.equal(config.logLevel, 'warn');
+  });
+
+  it('need not be there', (context) => {
+    assert.deepEqual(loadConfig(makeFolder(context), {}), readConfig({}));
+  });
+
+  it('that cannot be read stops the start', (context) => {
+    const folder = makeFolder(context);
+    mkdirSync(join(folder, '.env'));
+    assert.throws(() => loadConfig(folder, {}), { name: 'ConfigError', message: /^\.env cannot be read \(EISDIR/ });
+  });
+});
+
+describe('.env.example', () => {
+  const text = readFileSync(join(import.meta.dirname, '..', '.env.example'), 'utf8');
+  const [head = '', ...blocks] = text.trimEnd().split('\n\n');
+
+  /** The comment above a setting as one line, and the setting. */
+  function parseBlock(block: string): { comment: string; assignment: string } {
+    const lines = block.split('\n');
+    const assignment = lines.pop() ?? '';
+    assert.ok(lines.every((line) => line.startsWith('# ')));
+    return { comment: lines.map((line) => line.slice(2)).join(' '), assignment };
+  }
+
+  it('explains every setting in the words of the schema, with its default', () => {
+    assert.match(head, /^# Settings/);
+    assert.deepEqual(
+      blocks.map(parseBlock),
+      SETTINGS.map(({ name, description, default: fallback }) => ({
+        comment: description,
+        assignment: fallback === undefined ? `# ${name}=` : `${name}=${fallback}`,
+      })),
+    );
+  });
+
+  it('is a .env that changes nothing', () => {
+    assert.deepEqual(readConfig({}, text), readConfig({}));
+  });
+
+  it('has the two keys as its only secrets', () => {
+    const secrets = SETTINGS.filter(({ secret }) => secret).map(({ name }) => name);
+    assert.deepEqual(secrets, ['STATE_MANAGER_SECRET', 'SECRETS_ENCRYPTION_KEY']);
+  });
+});
