@@ -56,6 +56,7 @@ interface Queue {
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #queues = new Map<string, Queue>();
+  readonly #underWay = new Set<Promise<void>>();
   #isStopped = false;
 
   constructor(parts: DispatcherParts) {
@@ -115,14 +116,18 @@ export class Dispatcher {
     for (const queue of this.#queues.values()) this.#serve(queue);
   }
 
-  /** Answers all who wait with nothing, and everybody who comes later. */
-  stop(): void {
+  /**
+   * Answers all who wait with nothing, and everybody who comes later. Resolves when no claim is under way and what was
+   * claimed for nobody has gone back.
+   */
+  async stop(): Promise<void> {
     this.#isStopped = true;
     for (const queue of [...this.#queues.values()]) {
       queue.cancelTimer();
       for (const waiter of [...queue.waiters]) waiter.answer([]);
       this.#drop(queue);
     }
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
   }
 
   #queueOf(namespace: string, nodeNames: readonly string[]): Queue {
@@ -155,7 +160,7 @@ export class Dispatcher {
       return;
     }
     queue.isServing = true;
-    this.#serveUntilDry(queue)
+    const served = this.#serveUntilDry(queue)
       .catch((error: unknown) => {
         for (const waiter of [...queue.waiters]) waiter.fail(error);
       })
@@ -165,6 +170,12 @@ export class Dispatcher {
         if (queue.again) this.#serve(queue);
         else this.#drop(queue);
       });
+    this.#track(served);
+  }
+
+  #track(work: Promise<void>): void {
+    this.#underWay.add(work);
+    void work.finally(() => this.#underWay.delete(work));
   }
 
   async #serveUntilDry(queue: Queue): Promise<void> {
@@ -216,10 +227,11 @@ export class Dispatcher {
     const { store, clock, log } = this.#parts;
     const nowMs = clock.nowMs();
     for (const { id, claim } of states) {
-      store.states
+      const returned = store.states
         .requeue({ stateId: id, from: 'QUEUED', claim }, nowMs, nowMs, 'claim returned')
         .then(() => this.wakeAll())
         .catch((error: unknown) => log.error(error, 'giving a claimed state back'));
+      this.#track(returned);
     }
   }
 

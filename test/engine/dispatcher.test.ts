@@ -4,7 +4,7 @@ import { claimStates, returnClaims } from '../../src/engine/claim-states.ts';
 import { failState } from '../../src/engine/fail-state.ts';
 import type { World } from '../../src/engine/world.ts';
 import type { ClaimedState } from '../../src/ports/store.ts';
-import { callOf, claim, claimOne, execute, fail, givenGraph, NS, start, vertex } from '../support/graphs.ts';
+import { callOf, claim, claimOne, execute, fail, givenGraph, NS, start, summaryOf, vertex } from '../support/graphs.ts';
 import { openWorld } from '../support/world.ts';
 
 interface Poll {
@@ -54,7 +54,7 @@ test('a waiting poll is answered with nothing when its time is over, and when th
   const long = poll(world, ['a'], 60_000);
   await clock.advanceBy(1000);
   assert.deepEqual(await short.states, []);
-  world.dispatcher.stop();
+  await world.dispatcher.stop();
   assert.deepEqual(await long.states, []);
   assert.deepEqual(await poll(world, ['a'], 60_000).states, []);
 });
@@ -125,4 +125,15 @@ test('one state wakes one of a thousand waiting polls with one claim', async (t)
   assert.ok(claims.mock.callCount() <= 2, `${claims.mock.callCount()} claims`);
   for (const { leave } of polls) leave();
   await Promise.all(counted);
+});
+
+test('a claim under way when the service stops goes back, so that it is due after the start (6)', async (t) => {
+  const running = await openWorld();
+  t.after(running.close);
+  await givenGraph(running.world, [vertex('a')]);
+  const run = await start(running.world);
+  const waiting = poll(running.world, ['a'], 60_000);
+  await running.restart();
+  assert.deepEqual(await waiting.states, []);
+  assert.equal(await summaryOf(running.world, run), 'a: CREATED 1');
 });

@@ -79,7 +79,7 @@ export async function openWorldOn<C extends Clock>(options: TestWorldOptions<C>)
     return { world, background: startBackground(world) };
   };
   const stop = async ({ world, background }: { world: World; background: Background }) => {
-    world.dispatcher.stop();
+    await world.dispatcher.stop();
     await background.stop();
     await world.store.close();
   };

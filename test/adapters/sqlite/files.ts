@@ -11,7 +11,7 @@ import type { Store } from '../../../src/ports/store.ts';
 /** The name of the file that has the data. */
 export const DATA_FILE = 'state-manager.db';
 
-/** An empty folder; removed when the test is over. */
+/** An empty folder; removed when the test is over, together with what is still open in it. */
 export function tempFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'state-manager-sqlite-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));

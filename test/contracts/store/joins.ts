@@ -225,9 +225,10 @@ export function testJoins(open: OpenStore): void {
   test('what is stored as ended holds only what it is to hold (5)', async (t) => {
     const { store } = await openedFor(t, open);
     await startClaimed(store, 'run', { root: { keys: [KEY] } });
-    const failed = newState('run/failed', { status: 'NEXT_CREATED_ERROR', keys: [KEY], held: [KEY] });
-    const ended = newState('run/ended', { status: 'SUCCESS', outputs: {}, keys: [KEY, joinKey(OWNER, 'other')] });
-    const asks = [joinQuestion(KEY), joinQuestion(joinKey(OWNER, 'other'))];
+    const keys = [KEY, joinKey(OWNER, 'other')];
+    const failed = newState('run/failed', { status: 'NEXT_CREATED_ERROR', keys, held: [KEY] });
+    const ended = newState('run/ended', { status: 'SUCCESS', outputs: {}, keys });
+    const asks = keys.map((key) => joinQuestion(key));
     const outcome = await store.states.finish(changeTo('SUCCESS', OWNER), followedBy([failed, ended], asks));
     assert.deepEqual(
       createdBy(outcome).map(({ identifier }) => identifier),

@@ -176,8 +176,9 @@ export function testSchedule(open: OpenStore): void {
     assert.deepEqual(await store.schedule.due(FAR_MS, 10), [dueSlot(slotMs + DAY_MS)]);
     await putSchedule(store, []);
     await putSchedule(store, [slotAt(slotMs)]);
-    assert.equal(await fire(store, dueSlot(slotMs), slotMs + 5000), 'done');
-    assert.equal((await runsOf(store)).length, 1);
+    const another = { run: newRun('another'), root: newState('another/root'), slotMs };
+    assert.equal(await store.schedule.fire(dueSlot(slotMs), slotMs + DAY_MS, another), 'done');
+    assert.deepEqual(await runsOf(store), [startOf(slotMs).run.id]);
   });
 
   test('a trigger without a next slot is gone', async (t) => {

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { momentOfStateId, parseStateId } from '../../src/domain/ids.ts';
+
+const SEED = 20261121;
+
+test('24 hex digits are a state id, in lower case', () => {
+  assert.equal(parseStateId('0123456789abcdef01234567'), '0123456789abcdef01234567');
+  assert.equal(parseStateId('0123456789ABCDEFabcdef00'), '0123456789abcdefabcdef00');
+});
+
+const wrong = [
+  '',
+  '0123456789abcdef0123456',
+  '0123456789abcdef012345678',
+  '0123456789abcdef0123456g',
+  '0123456789abcdef01234567\n',
+  ' 0123456789abcdef0123456',
+  '0x23456789abcdef01234567',
+  '０１２３４５６７８９abcdef01234567',
+];
+
+for (const text of wrong) {
+  test(`${JSON.stringify(text)} is no state id`, () => {
+    assert.equal(parseStateId(text), null);
+  });
+}
+
+test('an id tells its moment in whole seconds', () => {
+  const property = fc.property(fc.nat({ max: 2 ** 32 - 1 }), fc.stringMatching(/^[0-9a-f]{16}$/), (seconds, rest) => {
+    const id = parseStateId(`${seconds.toString(16).padStart(8, '0')}${rest}`);
+    assert.ok(id);
+    assert.equal(momentOfStateId(id), seconds * 1000);
+  });
+  fc.assert(property, { seed: SEED, numRuns: 200 });
+});

@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { classOf, runStatusOf, STATE_STATUSES, type StateStatus, type StatusClass } from '../../src/domain/status.ts';
+
+/** Protocol section 2. */
+const CLASSES: Readonly<Record<StateStatus, StatusClass>> = {
+  CREATED: 'pending',
+  QUEUED: 'pending',
+  EXECUTED: 'pending',
+  SUCCESS: 'success',
+  PRUNED: 'success',
+  ERRORED: 'errored',
+  NEXT_CREATED_ERROR: 'errored',
+  RETRY_CREATED: 'retried',
+};
+
+test('every status has the class that the protocol gives it', () => {
+  assert.deepEqual(Object.fromEntries(STATE_STATUSES.map((status) => [status, classOf(status)])), CLASSES);
+});
+
+const runs = [
+  [{ pending: 1, success: 0, errored: 0, retried: 0 }, 'PENDING'],
+  [{ pending: 1, success: 5, errored: 5, retried: 5 }, 'PENDING'],
+  [{ pending: 0, success: 5, errored: 1, retried: 5 }, 'FAILED'],
+  [{ pending: 0, success: 0, errored: 1, retried: 0 }, 'FAILED'],
+  [{ pending: 0, success: 5, errored: 0, retried: 5 }, 'SUCCESS'],
+  [{ pending: 0, success: 0, errored: 0, retried: 0 }, 'SUCCESS'],
+] as const;
+
+for (const [counts, status] of runs) {
+  test(`a run with ${JSON.stringify(counts)} is ${status}`, () => {
+    assert.equal(runStatusOf(counts), status);
+  });
+}
