@@ -3,8 +3,8 @@
 
 import type { CompiledGraph, CompiledVertex, Join } from './compile-graph.ts';
 import type { StateId } from './ids.ts';
-import type { JsonObject, TextMap } from './json.ts';
-import { type Resolved, resolveInputs, type Source } from './placeholder.ts';
+import { type JsonObject, own, type TextMap } from './json.ts';
+import { type Resolved, resolveInputs, type Source, type TextTemplate } from './placeholder.ts';
 import type { JoinKey, NewState, Place, StateIdentity } from './state.ts';
 import { joinsToAsk, keysKeptByFailure, keysOfFollower, keysOfJoin, keysOfSuccessor } from './unites.ts';
 
@@ -121,13 +121,14 @@ export function planRoot(
   given: TextMap,
 ): Resolved<NewState> {
   const vertex = context.graph.root;
-  const texts = [...vertex.texts].filter(([name]) => !Object.hasOwn(given, name));
+  const texts = [...vertex.texts].map(([name, text]): [string, TextTemplate] => {
+    const replacement = own(given, name);
+    return [name, replacement === undefined ? text : [replacement]];
+  });
   const { store, maxLength } = context;
-  const resolved = resolveInputs(vertex.identifier, new Map(texts), { outputsOf: () => undefined, store, maxLength });
-  if (!resolved.ok) return resolved;
-  const replaced = Object.entries(given).filter(([name]) => vertex.texts.has(name));
-  const inputs = { ...resolved.value, ...Object.fromEntries(replaced) };
-  return { ok: true, value: pendingState(vertex, { ...root, parentId: null, inputs }) };
+  const inputs = resolveInputs(vertex.identifier, new Map(texts), { outputsOf: () => undefined, store, maxLength });
+  if (!inputs.ok) return inputs;
+  return { ok: true, value: pendingState(vertex, { ...root, parentId: null, inputs: inputs.value }) };
 }
 
 /**

@@ -5,7 +5,7 @@ import type { GraphDefinition, ValidationStatus } from '../domain/graph.ts';
 import { type NodeName, nodesUsedBy, validateNodes } from '../domain/validate-nodes.ts';
 import type { Slot, StoredGraph } from '../ports/store.ts';
 import { timesOf } from '../ports/store.ts';
-import { describeFault } from './describe-fault.ts';
+import { describeFaults } from './describe-fault.ts';
 import type { World } from './world.ts';
 
 /** What a check against the nodes came to. */
@@ -33,7 +33,7 @@ export async function checkNodes(world: World, definition: GraphDefinition): Pro
     (name) => nodes.get(keyOf(name)),
     (namespace) => known.get(namespace) ?? [],
   );
-  return { validationStatus: faults.length === 0 ? 'VALID' : 'INVALID', validationErrors: faults.map(describeFault) };
+  return { validationStatus: faults.length === 0 ? 'VALID' : 'INVALID', validationErrors: describeFaults(faults) };
 }
 
 /** The next slots of a graph: none while it is INVALID. */

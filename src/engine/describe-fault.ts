@@ -1,6 +1,9 @@
 import { distance } from 'fastest-levenshtein';
 import type { Fault } from '../domain/fault.ts';
 
+/** More faults than this help nobody. */
+const MOST_FAULTS = 200;
+
 /** Which part of a name's letters may be wrong in a slip of the pen: two letters that changed places count as two. */
 const SLIP = 0.4;
 
@@ -19,7 +22,7 @@ function nearest({ found, possible }: Fault): string | undefined {
 }
 
 /** A fault as a sentence with a hint: the name that was probably meant, else the names that are possible. */
-export function describeFault(fault: Fault): string {
+function describeFault(fault: Fault): string {
   const meant = nearest(fault);
   if (meant !== undefined) return `${fault.message}; did you mean \`${meant}\`?`;
   const { possible, message } = fault;
@@ -27,4 +30,10 @@ export function describeFault(fault: Fault): string {
   const listed = possible.slice(0, LISTED).map((name) => `\`${name}\``);
   const more = possible.length > LISTED ? ` and ${possible.length - LISTED} more` : '';
   return `${message}; possible: ${listed.join(', ')}${more}`;
+}
+
+/** Every fault as a sentence with a hint; of very many the first, and how many more there are. */
+export function describeFaults(faults: readonly Fault[]): readonly string[] {
+  const described = faults.slice(0, MOST_FAULTS).map(describeFault);
+  return faults.length > MOST_FAULTS ? [...described, `and ${faults.length - MOST_FAULTS} more`] : described;
 }

@@ -6,7 +6,7 @@ import { own, type TextMap } from '../domain/json.ts';
 import { type UncheckedDefinition, validateGraph } from '../domain/validate-graph.ts';
 import type { StoredGraph } from '../ports/store.ts';
 import { checkNodes, recheckGraph, storeGraph } from './check-nodes.ts';
-import { describeFault } from './describe-fault.ts';
+import { describeFaults } from './describe-fault.ts';
 import type { World } from './world.ts';
 
 /** A template as it is put. */
@@ -39,8 +39,8 @@ function encryptSecrets(world: World, secrets: GraphPut['secrets'], stored: Text
 }
 
 function refuse(faults: readonly Fault[]): never {
-  const [first, ...rest] = faults.map(describeFault);
-  const message = rest.length === 0 ? first : ['', first, ...rest].join('\n');
+  const lines = describeFaults(faults);
+  const message = lines.length === 1 ? lines.join() : ['', ...lines].join('\n');
   throw new KnownError('GRAPH_REFUSED', `Error validating graph template: ${message}`);
 }
 

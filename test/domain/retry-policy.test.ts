@@ -12,7 +12,7 @@ function policy(strategy: RetryStrategy, more: Partial<RetryPolicy> = {}): Retry
   return { maxRetries: 3, strategy, backoffFactorMs: 2000, exponent: 2, maxDelayMs: null, ...more };
 }
 
-/** For each strategy the delays before retries 1 to 4: at the lower end of the jitter, in the middle, at the upper end. */
+/** For each strategy the delays before retries 1 to 4: at the lower end of the jitter, in its middle, at its end. */
 const table: Readonly<Record<RetryStrategy, readonly (readonly [low: number, middle: number, high: number])[]>> = {
   EXPONENTIAL: [
     [2000, 2000, 2000],

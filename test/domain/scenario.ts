@@ -3,7 +3,7 @@ import type { UncheckedVertex } from '../../src/domain/validate-graph.ts';
 import { graphOf } from './graphs.ts';
 import { ReferenceRun, type RunState } from './reference-run.ts';
 
-/** A run in which vertices are told by name what happens to them: to the oldest pending state, unless it is said which. */
+/** A run in which what happens is told by a vertex: it happens to the oldest pending state of that vertex. */
 export class Scenario {
   readonly run: ReferenceRun;
 
@@ -25,7 +25,7 @@ export class Scenario {
     return this;
   }
 
-  /** Executes every pending state of some vertices, one after the other; each gives its input `x`, or its name, as `y`. */
+  /** Executes every pending state of some vertices; each gives its first input, or its vertex, as `y`. */
   executeAll(...identifiers: readonly string[]): this {
     for (const identifier of identifiers) {
       for (const { id, inputs } of this.pending(identifier)) {

@@ -94,7 +94,7 @@ export class Oracle {
   wanted(facts: readonly Fact[]): readonly ExpectedJoin[] {
     const known = [...facts];
     const wanted: ExpectedJoin[] = [];
-    // A join that is created now is pending for those above it, so the deepest owners and the first vertices come first.
+    // A join that is created now is pending for those above it: the deepest owners and the first vertices come first.
     const owners = facts.map((owner) => ({ owner, parents: this.parentsOf(known, owner) }));
     for (const { owner } of owners.toSorted((a, b) => b.parents.length - a.parents.length)) {
       for (const [join, unites] of this.#joins) {
@@ -175,7 +175,10 @@ export class Oracle {
     return reached;
   }
 
-  /** Whether some way leads from one vertex to another without passing an ALL_DONE join in between. */
+  /**
+   * Whether some way leads from one vertex to another without passing an ALL_DONE join in between. By the words of the
+   * protocol any such join absorbs, also one that unites the failed state itself or something behind it.
+   */
   #isReachedUnabsorbed(from: string, to: string): boolean {
     return (this.#edges.get(from) ?? []).some((next) => {
       if (next === to) return true;
@@ -183,7 +186,7 @@ export class Oracle {
     });
   }
 
-  /** The states on a way that belong to a join's waiting: those below its owner, unless a join of the owner lies between. */
+  /** "every state under u counts", those at or past a join of the same U left out. */
   #waitedForWithoutName(state: Place, owner: Fact): boolean {
     const at = state.parents.indexOf(owner);
     if (at < 0) return false;

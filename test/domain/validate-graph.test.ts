@@ -54,6 +54,11 @@ const cases: readonly Case[] = [
     faults: ['node_name of vertex 1 is empty', 'identifier of vertex 1 is empty'],
   },
   {
+    what: 'two empty identifiers, each by itself',
+    vertices: [vertex('', [], { nodeName: 'A' }), vertex('', [], { nodeName: 'B' })],
+    faults: ['identifier of vertex 1 is empty', 'identifier of vertex 2 is empty'],
+  },
+  {
     what: 'the reserved identifiers',
     vertices: [vertex('store', ['__proto__']), vertex('__proto__')],
     faults: [
@@ -215,6 +220,11 @@ const cases: readonly Case[] = [
       `input \`x\` of \`a\`: placeholder \`\${{ foo }}\` is of no known form; ${FORMS}`,
       `input \`x\` of \`a\`: placeholder \`\${{ a.outputs.y\` is not closed; ${FORMS}`,
     ],
+  },
+  {
+    what: 'a long text after a placeholder that is not closed, of which the beginning is shown',
+    vertices: [asking('a', `\${{${'x'.repeat(1000)}`)],
+    faults: [`input \`x\` of \`a\`: placeholder \`\${{${'x'.repeat(77)}\` is not closed; ${FORMS}`],
   },
   {
     what: 'a placeholder that another one opens in',
@@ -438,6 +448,11 @@ const hints: readonly Case[] = [
     vertices: [vertex('a', ['b', 'c']), vertex('b', ['d']), vertex('c', ['d']), vertex('d', [], reading('b'))],
     faults: ['', 'a'],
   },
+  {
+    what: 'a unites target that a branch goes past',
+    vertices: [vertex('a', ['b', 'c']), vertex('b', ['n']), vertex('c', ['n']), uniting('n', 'b')],
+    faults: ['', 'a'],
+  },
 ];
 
 for (const { what, vertices, more = {}, faults } of hints) {
@@ -478,7 +493,7 @@ test("names of every object's own are names as any other", () => {
   assert.deepEqual(graph.joins.get('valueOf')?.collects, ['hasOwnProperty']);
 });
 
-/** Every path from the root to a vertex as section 5 tells it: past a join the path is that to what it unites, then that. */
+/** Every path from the root to a vertex; to a join it is the path to what that unites, then that (section 5). */
 function pathsTo(vertices: readonly UncheckedVertex[], identifier: string): readonly (readonly string[])[] {
   const found = vertices.find((one) => one.identifier === identifier);
   const before = found?.unites

@@ -138,6 +138,11 @@ test('what a join collects is looked at as well', () => {
   ]);
 });
 
+test('what is read from the store is no output field', () => {
+  const more = { storeConfig: { requiredKeys: ['k'], defaultValues: {} } };
+  assert.deepEqual(messagesOf([vertex('a', [], { inputs: { x: '${{ store.k }}' } })], [node('A')], more), []);
+});
+
 test('outputs of a node that is not registered, and output fields that nobody reads, are no further fault', () => {
   const vertices = [vertex('a', ['b']), vertex('b', [], reading('a'))];
   assert.deepEqual(messagesOf(vertices, [node('B', { outputsSchema: schema({ n: { type: 'number' } }) })]), [

@@ -30,6 +30,20 @@ test('every structure fault is reported at once with a hint, and the stored grap
   assert.deepEqual(await getGraph(world, GRAPH), before);
 });
 
+test('of very many faults the first are named, and how many more there are', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await assert.rejects(
+    putVertices(world, [vertex('a', [], { inputs: { x: '${{}}'.repeat(500) } })]),
+    (error: Error) => {
+      const lines = error.message.split('\n');
+      assert.equal(lines.length, 202);
+      assert.equal(lines.at(-1), 'and 300 more');
+      return true;
+    },
+  );
+});
+
 test('a graph that lacks nodes is INVALID with a hint, and VALID as soon as they are registered', async (t) => {
   const { world, close } = await openWorld();
   t.after(close);

@@ -40,6 +40,14 @@ test('a trigger that cannot start a run says why and leaves nothing behind (7)',
   assert.deepEqual(await pageOfRuns(world, NS, 1, 10), { total: 0, runs: [] });
 });
 
+test('inputs that are longer than a state may hold are refused', async (t) => {
+  const { world, close } = await openWorld({ limits: { maxValueLength: 10 } });
+  t.after(close);
+  await givenGraph(world, [vertex('a', [], { inputs: { x: '', y: '12345' } })]);
+  await triggerRun(world, GRAPH, call({ inputs: { x: '12345' } }));
+  await assert.rejects(triggerRun(world, GRAPH, call({ inputs: { x: '123456' } })), /MAX_VALUE_LENGTH/);
+});
+
 test('a delayed start is due when its delay is over', async (t) => {
   const { world, clock, close } = await openWorld();
   t.after(close);

@@ -45,6 +45,7 @@ export class Database {
   readonly #connection: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #group: Pending[] = [];
+  #hasFailed = false;
   #flushed: Promise<void> = Promise.resolve();
 
   /** @param connection open, with the present schema; belongs to this object from now on. */
@@ -100,6 +101,11 @@ export class Database {
     });
   }
 
+  /** Whether the last group could not be written as a whole. */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
+  }
+
   #flush(): void {
     const group = this.#group;
     this.#group = [];
@@ -107,11 +113,13 @@ export class Database {
       this.#connection.exec('BEGIN IMMEDIATE');
       const settled = group.map((pending) => this.#settle(pending));
       this.#connection.exec('COMMIT');
+      this.#hasFailed = false;
       for (const { pending, outcome } of settled) {
         if (outcome.ok) pending.resolve(outcome.result);
         else pending.reject(outcome.error);
       }
     } catch (error) {
+      this.#hasFailed = true;
       if (this.#connection.isOpen && this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
       for (const pending of group) pending.reject(unavailable(error));
     }

@@ -157,6 +157,9 @@ const MIGRATIONS: readonly string[] = [
   `,
 ];
 
+/** Writes what stands there already: a change that only proves that there can be changes. */
+export const REWRITE_VERSION = `PRAGMA user_version = ${MIGRATIONS.length}`;
+
 /**
  * Brings a database file to the present schema, each step in one transaction.
  *
