@@ -1,0 +1,293 @@
+// The process as its operator meets it: starting, settings, files, signals.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import http from 'node:http';
+import { createServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import { suite, type TestContext, test } from 'node:test';
+import {
+  type Child,
+  type Exit,
+  type Scope,
+  type ServerOptions,
+  type ServerProcess,
+  serverCommand,
+  startCommand,
+  startServer,
+  temporaryFolder,
+  until,
+} from '../support/server-process.ts';
+import { Client } from './client.ts';
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+/** How long a stop may take. */
+const STOP_MS = 10_000;
+
+const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
+
+/** Runs a server that is expected to end by itself. */
+async function runToEnd(scope: Scope, options: ServerOptions): Promise<Exit & { readonly child: Child }> {
+  const folder = options.folder ?? (await temporaryFolder(scope));
+  const child = startCommand(scope, serverCommand(folder, options));
+  const exit = await until('the end of the process', async () => !child.isRunning && child.exited);
+  return { ...exit, child };
+}
+
+/** Asserts that a process refused to start, and said why to a person: without a stack. */
+function assertRefused({ code, child }: Exit & { readonly child: Child }, ...said: RegExp[]): void {
+  assert.equal(code, 1, child.output);
+  for (const text of said) assert.match(child.stderr, text);
+  assert.doesNotMatch(child.output, /^\s+at /m);
+}
+
+suite('the first start', () => {
+  test('makes the folder and the keys for their owner only, and prints what a client needs', async (t) => {
+    const server = await startServer(t);
+    assert.equal(modeOf(server.dataDir), '700');
+    assert.equal(modeOf(join(server.dataDir, 'keys.env')), '600');
+    const { output } = server.child;
+    assert.ok(output.includes(`${server.url}/docs`), output);
+    assert.match(output, new RegExp(`^ *export EXOSPHERE_STATE_MANAGER_URI=${server.url}$`, 'm'));
+    assert.match(output, new RegExp(`^ *export EXOSPHERE_API_KEY=${server.key}$`, 'm'));
+    assert.equal((await server.call('GET', '/v0/namespaces')).status, 200);
+    assert.equal((await fetch(`${server.url}/docs`)).status, 200);
+  });
+
+  test('serves this machine only', async (t) => {
+    const { hostname } = new URL((await startServer(t)).url);
+    assert.equal(hostname, '127.0.0.1');
+  });
+
+  test('makes keys that no other installation has', async (t) => {
+    const [one, other] = await Promise.all([startServer(t), startServer(t)]);
+    assert.ok(one.key.length >= 32);
+    assert.notEqual(one.key, other.key);
+  });
+});
+
+suite('a later start', () => {
+  test('uses the same keys and the same data', async (t) => {
+    const server = await startServer(t);
+    const { key } = server;
+    const client = new Client(server, 'kept');
+    await client.register({ N: { in: [], out: [] } });
+    assert.deepEqual(await server.term(), { code: 0, signal: null });
+    await server.restart();
+    assert.equal(server.key, key);
+    const [line] = /^ *export EXOSPHERE_API_KEY=.*$/m.exec(server.child.output) ?? [];
+    const shell = spawnSync('bash', ['-c', `${line}\nprintf %s "$EXOSPHERE_API_KEY"`], { encoding: 'utf8' });
+    assert.equal(shell.stdout, key, 'the line that it prints gives a shell the key');
+    const { body } = await client.call<{ count: number }>('GET', 'nodes/');
+    assert.equal(body.count, 1);
+  });
+});
+
+suite('health', () => {
+  test('/health and /ready need no key, everything else does', async (t) => {
+    const { url } = await startServer(t);
+    const health = await fetch(`${url}/health`);
+    assert.deepEqual([health.status, await health.json()], [200, { message: 'OK' }]);
+    assert.equal((await fetch(`${url}/ready`)).status, 200);
+    const refused = await fetch(`${url}/v0/namespaces`);
+    assert.deepEqual([refused.status, await refused.json()], [401, { detail: 'Invalid API key' }]);
+  });
+});
+
+suite('a start that cannot be', () => {
+  test('a second process on the same data folder is refused', async (t) => {
+    const server = await startServer(t);
+    const second = await runToEnd(t, { settings: { DATA_DIR: server.dataDir } });
+    assertRefused(second, /^Another state manager is using the data folder/, new RegExp(server.dataDir), /DATA_DIR/);
+    assert.equal((await server.call('GET', '/v0/namespaces')).status, 200);
+  });
+
+  test('a port that is taken is named', async (t) => {
+    const other = createServer();
+    t.after(() => other.close());
+    await new Promise<void>((listening) => other.listen(0, '127.0.0.1', listening));
+    const address = other.address();
+    assert.ok(address !== null && typeof address === 'object');
+    const refused = await runToEnd(t, { settings: { PORT: String(address.port) } });
+    assertRefused(refused, new RegExp(`port ${address.port}\\b`), /set PORT/);
+  });
+
+  test('every bad setting has a line of its own', async (t) => {
+    const settings = {
+      PORT: 'eighty',
+      LEASE_SECONDS: '-1',
+      LOG_LEVEL: 'loud',
+      SECRETS_ENCRYPTION_KEY: 'a-secret-text',
+    };
+    const refused = await runToEnd(t, { settings });
+    assertRefused(refused);
+    const lines = refused.child.stderr.trim().split('\n');
+    for (const name of Object.keys(settings)) {
+      assert.equal(lines.filter((line) => line.includes(name)).length, 1, `${name} in ${refused.child.stderr}`);
+    }
+    assert.ok(!refused.child.output.includes(settings.SECRETS_ENCRYPTION_KEY));
+  });
+
+  test('a data folder that cannot be made is named', async (t) => {
+    const folder = await temporaryFolder(t);
+    const file = join(folder, 'file');
+    writeFileSync(file, '');
+    const refused = await runToEnd(t, { folder, settings: { DATA_DIR: join(file, 'data') } });
+    assertRefused(refused, /DATA_DIR/);
+  });
+});
+
+suite('.env', () => {
+  test('is read, and the environment wins over it', async (t) => {
+    const folder = await temporaryFolder(t);
+    await mkdir(join(folder, 'elsewhere'));
+    const lines = ['STATE_MANAGER_SECRET=from-dotenv', 'DATA_DIR=not-this-one', 'LEASE_SECONDS=7'];
+    writeFileSync(join(folder, '.env'), lines.join('\n'));
+    const dataDir = join(folder, 'elsewhere/data');
+    const server = await startServer(t, { folder, settings: { DATA_DIR: dataDir } });
+    const headers = { 'x-api-key': 'from-dotenv' };
+    assert.equal((await fetch(`${server.url}/v0/namespaces`, { headers })).status, 200);
+    assert.ok(statSync(dataDir).isDirectory());
+    assert.throws(() => statSync(join(folder, 'not-this-one')));
+    assert.ok(!readFileSync(join(dataDir, 'keys.env'), 'utf8').includes('from-dotenv'));
+  });
+});
+
+/** A call of which the server has the head but not the body. */
+interface HalfCall {
+  /** Sends the body and gives the answer. */
+  finish(body: unknown): Promise<{ readonly status: number | undefined; readonly body: unknown }>;
+  /** Resolves when the connection broke. */
+  readonly broken: Promise<void>;
+}
+
+/** Begins a call; resolves when the server has answered its head with `100 Continue`, so that it is in flight. */
+async function beginCall(t: TestContext, server: ServerProcess, path: string): Promise<HalfCall> {
+  const request = http.request(server.url + path, {
+    method: 'POST',
+    agent: new http.Agent({ keepAlive: true }),
+    headers: { 'x-api-key': server.key, 'content-type': 'application/json', expect: '100-continue' },
+  });
+  t.after(() => request.destroy());
+  const broken = new Promise<void>((resolve) => request.once('error', () => resolve()));
+  const answered = new Promise<http.IncomingMessage>((resolve) => request.once('response', resolve));
+  request.flushHeaders();
+  await new Promise<void>((resolve) => request.once('continue', resolve));
+  return {
+    broken,
+    finish: async (body) => {
+      request.end(JSON.stringify(body));
+      const response = await answered;
+      const text = (await response.setEncoding('utf8').toArray()).join('');
+      return { status: response.statusCode, body: JSON.parse(text) };
+    },
+  };
+}
+
+/** A long poll that the server has taken in. */
+interface LongPoll {
+  readonly answer: ReturnType<HalfCall['finish']>;
+}
+
+async function beginLongPoll(t: TestContext, server: ServerProcess, namespace: string): Promise<LongPoll> {
+  const path = `/v0/namespace/${namespace}/states/enqueue`;
+  const half = await beginCall(t, server, path);
+  const answer = half.finish({ nodes: ['Idle'], batch_size: 1, wait_ms: 60_000 });
+  // What is asked later, on another connection, is answered when the body of the poll has been read.
+  for (let turn = 0; turn < 3; turn += 1) await server.call('GET', '/health');
+  return { answer };
+}
+
+async function exitWithin(ms: number, server: ServerProcess): Promise<Exit> {
+  return until('the end of the process', async () => !server.child.isRunning && server.child.exited, ms);
+}
+
+suite('a stop', () => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    test(`${signal}: waiting polls are answered, what is in flight is finished, and the exit code is 0`, async (t) => {
+      const server = await startServer(t);
+      const client = new Client(server, 'stopping');
+      await client.register({ N: { in: [], out: [] } });
+      await client.putGraph('g', [{ identifier: 'a', node_name: 'N', inputs: {} }]);
+      const runId = await client.trigger('g');
+      const [state] = await client.claim(['N'], 1);
+      const poll = await beginLongPoll(t, server, 'stopping');
+      const call = await beginCall(t, server, `/v0/namespace/stopping/state/${state?.state_id}/executed`);
+
+      server.child.signal(signal);
+      const nothing = { count: 0, namespace: 'stopping', status: 'QUEUED', states: [] };
+      assert.deepEqual(await poll.answer, { status: 200, body: nothing });
+      assert.deepEqual(await call.finish({ outputs: [] }), { status: 200, body: { status: 'EXECUTED' } });
+      assert.deepEqual(await exitWithin(STOP_MS, server), { code: 0, signal: null });
+
+      await server.restart();
+      assert.equal((await client.run(runId)).status, 'SUCCESS');
+    });
+  }
+
+  test('takes no new calls', async (t) => {
+    const server = await startServer(t);
+    const call = await beginCall(t, server, '/v0/namespace/n/states/enqueue');
+    server.child.signal('SIGTERM');
+    await until('a refused connection', () =>
+      fetch(`${server.url}/health`).then(
+        ({ status }) => status === 503,
+        () => true,
+      ),
+    );
+    assert.equal((await call.finish({ nodes: ['N'], batch_size: 1 })).status, 200);
+    assert.deepEqual(await exitWithin(STOP_MS, server), { code: 0, signal: null });
+  });
+
+  test('does not wait for ever for a call that never ends', async (t) => {
+    const server = await startServer(t);
+    await beginCall(t, server, '/v0/namespace/n/states/enqueue');
+    const startedAt = Date.now();
+    server.child.signal('SIGTERM');
+    const { code } = await exitWithin(STOP_MS + 2000, server);
+    assert.equal(code, 0);
+    assert.ok(Date.now() - startedAt < STOP_MS + 500, `it took ${Date.now() - startedAt} ms`);
+  });
+
+  test('a second signal ends it at once', async (t) => {
+    const server = await startServer(t);
+    const call = await beginCall(t, server, '/v0/namespace/n/states/enqueue');
+    server.child.signal('SIGTERM');
+    await until('the stop', () =>
+      fetch(`${server.url}/health`).then(
+        ({ status }) => status === 503,
+        () => true,
+      ),
+    );
+    assert.ok(server.child.isRunning);
+    server.child.signal('SIGTERM');
+    const { code } = await exitWithin(2000, server);
+    assert.notEqual(code, 0);
+    await call.broken;
+  });
+});
+
+suite('npm start', () => {
+  test('builds and starts the server, and SIGTERM to npm stops it', async (t) => {
+    const folder = await temporaryFolder(t);
+    const npm = startCommand(t, {
+      file: 'npm',
+      args: ['start'],
+      folder: PROJECT,
+      environment: { PORT: '0', DATA_DIR: join(folder, 'data') },
+      isGroup: true,
+    });
+    const [address] = await npm.saw(/\bhttps?:\/\/[^\s"'/]+:\d+/);
+    const isServing = () =>
+      fetch(`${address}/health`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    await until('the server', isServing);
+    npm.signal('SIGTERM');
+    await until('the end of npm', () => !npm.isRunning, STOP_MS);
+    await until('the end of the server', async () => !(await isServing()), STOP_MS);
+  });
+});
