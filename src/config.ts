@@ -196,11 +196,13 @@ const environmentSchema = z.object({
     default: 100_000,
     from: 1,
     to: 10_000_000,
-    description: 'Most states that one answer may lead to: its outputs times the next vertices.',
+    description:
+      'Most states that one answer may lead to: a state for each output, and for each of these one for each next vertex.',
   }),
   MAX_NAME_LENGTH: wholeNumber({
     default: 255,
-    from: 1,
+    // Below that, the ids of runs and states would be too long.
+    from: 64,
     to: 1000,
     description:
       'Most characters of one name: of a namespace, graph, node, vertex, runtime, secret, input or store key.',

@@ -69,6 +69,8 @@ function listenFault(error: unknown, { host, port }: Config): unknown {
 }
 
 async function start(releasers: Releaser[]): Promise<void> {
+  // What is written, data and keys, is for this user only, also in a folder that others may enter.
+  process.umask(0o077);
   const config = loadConfig();
   const logger = await createLogger(config.logLevel, process.stdout);
   const folder = await openDataFolder(config.dataDir);
@@ -96,8 +98,9 @@ async function start(releasers: Releaser[]): Promise<void> {
 
   const { corsOrigins } = config;
   const server = await createServer(world, { secret: keys.secret, corsOrigins, logger, version: versionOfPackage() });
-  releasers.push(() => stopServer(server, GRACE_MS));
+  // The server stops first, and the dispatcher with it; then what was claimed for callers that left meanwhile goes back.
   releasers.push(() => world.dispatcher.stop());
+  releasers.push(() => stopServer(server, GRACE_MS));
   try {
     await server.listen({ host: config.host, port: config.port });
   } catch (error) {

@@ -125,7 +125,7 @@ describe('a bad value', () => {
     ['MAX_VERTICES', '0', 'MAX_VERTICES is "0", but must be a whole number from 1 to 100000'],
     ['MAX_OUTPUTS', '1e3', 'MAX_OUTPUTS is "1e3", but must be a whole number from 1 to 1000000'],
     ['MAX_STATES_PER_CALL', 'NaN', 'MAX_STATES_PER_CALL is "NaN", but must be a whole number from 1 to 10000000'],
-    ['MAX_NAME_LENGTH', '1001', 'MAX_NAME_LENGTH is "1001", but must be a whole number from 1 to 1000'],
+    ['MAX_NAME_LENGTH', '1001', 'MAX_NAME_LENGTH is "1001", but must be a whole number from 64 to 1000'],
     ['MAX_VALUE_LENGTH', '0', 'MAX_VALUE_LENGTH is "0", but must be a whole number from 1 to 4194304'],
     ['MAX_BATCH_SIZE', '10001', 'MAX_BATCH_SIZE is "10001", but must be a whole number from 1 to 10000'],
     ['SWEEP_SECONDS', '0', 'SWEEP_SECONDS is "0", but must be a number from 0.01 to 60'],

@@ -1,3 +1,4 @@
+import { MOST_FAULTS } from './fault.ts';
 import { type JsonObject, type JsonValue, own, type TextMap } from './json.ts';
 
 /** A place in an input's text that is filled when the state is created. */
@@ -40,7 +41,7 @@ function parsePlaceholder(content: string): Placeholder | null {
  * `${{ store.k }}` and `$<< store.k >>`; spaces inside the brackets are optional. A placeholder that another one opens
  * in is not closed.
  *
- * @returns the parts in order, or every fault of the text.
+ * @returns the parts in order, or every fault of the text (of very many the first).
  */
 export function parseText(text: string): ParsedText {
   const template: (string | Placeholder)[] = [];
@@ -48,6 +49,7 @@ export function parseText(text: string): ParsedText {
   const openings = [...text.matchAll(OPENING)];
   let from = 0;
   for (const [index, match] of openings.entries()) {
+    if (faults.length > MOST_FAULTS) break;
     const opening = match[0] as keyof typeof CLOSING;
     const upToNext = text.slice(match.index, openings[index + 1]?.index);
     const end = upToNext.indexOf(CLOSING[opening], opening.length);

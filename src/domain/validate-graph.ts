@@ -1,7 +1,7 @@
 // The faults of a template that can be seen without knowing the registered nodes; protocol section 4. All of them are
-// found at once. Each rule looks at the graph as it is, and leaves out what another rule already reports.
+// found at once, of very many the first. Each rule looks at the graph as it is, and leaves out what another rule already reports.
 
-import { type Fault, fault, unknownName } from './fault.ts';
+import { type Fault, fault, firstFaults, unknownName } from './fault.ts';
 import type { GraphDefinition, Vertex } from './graph.ts';
 import {
   dominatorsOf,
@@ -67,17 +67,24 @@ function nameFaults(vertices: readonly UncheckedVertex[]): Fault[] {
   return [...named, ...twice];
 }
 
-function nextFaults(vertex: UncheckedVertex, label: string, vertices: VertexMap): Fault[] {
-  const others = [...vertices.keys()].filter((identifier) => identifier !== vertex.identifier);
-  const faults = vertex.nextNodes.flatMap((next) => {
-    if (next === '') return [fault(`a next vertex of ${label} is empty`)];
-    if (vertices.has(next)) return [];
-    return [unknownName(`next vertex \`${next}\` of ${label} is not in the graph`, next, others)];
-  });
-  const twice = repeated(vertex.nextNodes).map((next) =>
-    fault(`next vertex \`${next}\` of ${label} stands more than once`),
-  );
-  return [...faults, ...twice];
+/** The other vertices, listed only when somebody looks. */
+function othersThan(vertex: UncheckedVertex, vertices: VertexMap): Iterable<string> {
+  return {
+    [Symbol.iterator]: () => vertices.keys().filter((identifier) => identifier !== vertex.identifier),
+  };
+}
+
+function* nextFaults(vertex: UncheckedVertex, label: string, vertices: VertexMap): Generator<Fault> {
+  const others = othersThan(vertex, vertices);
+  for (const next of vertex.nextNodes) {
+    if (next === '') yield fault(`a next vertex of ${label} is empty`);
+    else if (!vertices.has(next)) {
+      yield unknownName(`next vertex \`${next}\` of ${label} is not in the graph`, next, others);
+    }
+  }
+  for (const next of repeated(vertex.nextNodes)) {
+    yield fault(`next vertex \`${next}\` of ${label} stands more than once`);
+  }
 }
 
 function unitesFaults(vertex: UncheckedVertex, label: string, vertices: VertexMap): Fault[] {
@@ -86,8 +93,9 @@ function unitesFaults(vertex: UncheckedVertex, label: string, vertices: VertexMa
   if (identifier === '') return [fault(`unites of ${label} is empty; name the vertex above the one that fans out`)];
   if (identifier === vertex.identifier) return [fault(`unites of ${label} is the vertex itself; name one above it`)];
   if (vertices.has(identifier)) return [];
-  const others = [...vertices.keys()].filter((other) => other !== vertex.identifier);
-  return [unknownName(`unites \`${identifier}\` of ${label} is not in the graph`, identifier, others)];
+  return [
+    unknownName(`unites \`${identifier}\` of ${label} is not in the graph`, identifier, othersThan(vertex, vertices)),
+  ];
 }
 
 function rootsOf(vertices: VertexMap): string[] {
@@ -131,30 +139,18 @@ function shapeFaults(vertices: VertexMap): Fault[] {
   return faults;
 }
 
-/** Each placeholder of a vertex with the input that it stands in, and the faults of the texts that cannot be read. */
-function placeholdersOf(vertex: UncheckedVertex, label: string) {
-  const faults: Fault[] = [];
-  const placeholders: { readonly input: string; readonly placeholder: Placeholder }[] = [];
-  for (const [input, text] of Object.entries(vertex.inputs)) {
-    if (typeof text !== 'string') {
-      faults.push(
-        fault(`input \`${input}\` of ${label} is ${JSON.stringify(text)?.slice(0, 80)}; it must be a string`),
-      );
-      continue;
-    }
-    const parsed = parseText(text);
-    if (!parsed.ok) {
-      for (const { text: part, problem } of parsed.faults) {
-        const forms = 'write ${{ vertex.outputs.field }} or ${{ store.key }}';
-        faults.push(
-          fault(`input \`${input}\` of ${label}: placeholder \`${part.slice(0, 80)}\` is ${problem}; ${forms}`),
-        );
-      }
-      continue;
-    }
-    for (const part of parsed.template) if (typeof part !== 'string') placeholders.push({ input, placeholder: part });
-  }
-  return { faults, placeholders };
+function malformedFaults(text: string, where: string): Fault[] {
+  const parsed = parseText(text);
+  if (parsed.ok) return [];
+  const forms = 'write ${{ vertex.outputs.field }} or ${{ store.key }}';
+  return parsed.faults.map(({ text: part, problem }) =>
+    fault(`${where}: placeholder \`${part.slice(0, 80)}\` is ${problem}; ${forms}`),
+  );
+}
+
+function placeholdersOf(text: JsonValue): readonly Placeholder[] {
+  const parsed = typeof text === 'string' ? parseText(text) : null;
+  return parsed?.ok === true ? parsed.template.filter((part) => typeof part !== 'string') : [];
 }
 
 /** The vertices that lie on every path to a vertex, from the nearest to the root. */
@@ -185,50 +181,67 @@ function readableOf(vertices: VertexMap, above: Above): (vertex: UncheckedVertex
     new Set([...above(identifier), ...(unites === null ? [] : betweenOf(identifier, unites.identifier))]);
 }
 
-function readFaults(definition: UncheckedDefinition, vertices: VertexMap, above: Above | null): Fault[] {
-  const readable = above === null ? null : readableOf(vertices, above);
+/** What an input may read. */
+interface Readable {
+  readonly vertices: VertexMap;
+  /** Undefined where the graph's shape does not tell. */
+  readonly allowed: ReadonlySet<string> | undefined;
+  readonly keys: ReadonlySet<string>;
+}
+
+function readFault(placeholder: Placeholder, label: string, where: string, readable: Readable): Fault | null {
+  const { vertices, allowed, keys } = readable;
+  if (placeholder.kind === 'store') {
+    if (keys.has(placeholder.key)) return null;
+    const message = `${where} reads store key \`${placeholder.key}\`, which is neither in required_keys nor in default_values`;
+    return unknownName(message, placeholder.key, keys);
+  }
+  const { identifier } = placeholder;
+  if (!vertices.has(identifier)) {
+    return unknownName(`${where} reads \`${identifier}\`, which is not in the graph`, identifier, allowed ?? []);
+  }
+  if (allowed === undefined || allowed.has(identifier)) return null;
+  return unknownName(`${where} reads \`${identifier}\`, which does not lie on every path to ${label}`, '', allowed);
+}
+
+function* inputFaults(vertex: UncheckedVertex, label: string, readable: Readable): Generator<Fault> {
+  for (const [input, text] of Object.entries(vertex.inputs)) {
+    const where = `input \`${input}\` of ${label}`;
+    if (typeof text !== 'string') yield fault(`${where} is ${JSON.stringify(text)?.slice(0, 80)}; it must be a string`);
+    else yield* malformedFaults(text, where);
+    for (const placeholder of placeholdersOf(text)) {
+      const found = readFault(placeholder, label, where, readable);
+      if (found !== null) yield found;
+    }
+  }
+}
+
+function* readFaults(definition: UncheckedDefinition, vertices: VertexMap, above: Above | null): Generator<Fault> {
+  const allowedOf = above === null ? undefined : readableOf(vertices, above);
   const { requiredKeys, defaultValues } = definition.storeConfig;
   const keys = new Set([...requiredKeys, ...Object.keys(defaultValues)]);
-  return definition.vertices.flatMap((vertex, index) => {
-    const label = labelOf(vertex, index);
-    const { faults, placeholders } = placeholdersOf(vertex, label);
-    const allowed = placeholders.length > 0 ? readable?.(vertex) : undefined;
-    for (const { input, placeholder } of placeholders) {
-      const where = `input \`${input}\` of ${label}`;
-      if (placeholder.kind === 'store') {
-        if (keys.has(placeholder.key)) continue;
-        const message = `${where} reads store key \`${placeholder.key}\`, which is neither in required_keys nor in default_values`;
-        faults.push(unknownName(message, placeholder.key, keys));
-      } else if (!vertices.has(placeholder.identifier)) {
-        const message = `${where} reads \`${placeholder.identifier}\`, which is not in the graph`;
-        faults.push(unknownName(message, placeholder.identifier, allowed ?? []));
-      } else if (allowed !== undefined && !allowed.has(placeholder.identifier)) {
-        const message = `${where} reads \`${placeholder.identifier}\`, which does not lie on every path to ${label}`;
-        faults.push(unknownName(message, '', allowed));
-      }
-    }
-    return faults;
-  });
+  for (const [index, vertex] of definition.vertices.entries()) {
+    const reads = Object.values(vertex.inputs).some((text) => placeholdersOf(text).length > 0);
+    const allowed = reads ? allowedOf?.(vertex) : undefined;
+    yield* inputFaults(vertex, labelOf(vertex, index), { vertices, allowed, keys });
+  }
 }
 
 /** A unites target must lie on every path to the vertex, so on every path to those that name it as next. */
-function targetFaults(vertices: VertexMap, above: Above | null): Fault[] {
-  if (above === null) return [];
+function* targetFaults(vertices: VertexMap, above: Above | null): Generator<Fault> {
+  if (above === null) return;
   const namers = reversed(orderEdges(vertices));
-  return [...vertices.values()].flatMap(({ identifier, unites }) => {
-    if (unites === null) return [];
+  for (const { identifier, unites } of vertices.values()) {
+    if (unites === null) continue;
     const target = unites.identifier;
-    return (namers.get(identifier) ?? [])
-      .filter((namer) => namer !== target && !above(namer).includes(target))
-      .map((namer) => {
-        const way = `\`${namer}\` leads to \`${identifier}\` and can be reached without it`;
-        return unknownName(
-          `unites \`${target}\` of \`${identifier}\` does not lie on every path to it: ${way}`,
-          '',
-          above(namer),
-        );
-      });
-  });
+    for (const namer of namers.get(identifier) ?? []) {
+      const onEveryPath = above(namer);
+      if (namer === target || onEveryPath.includes(target)) continue;
+      const way = `\`${namer}\` leads to \`${identifier}\` and can be reached without it`;
+      const message = `unites \`${target}\` of \`${identifier}\` does not lie on every path to it: ${way}`;
+      yield unknownName(message, '', onEveryPath);
+    }
+  }
 }
 
 function storeFaults({ storeConfig, triggers }: UncheckedDefinition): Fault[] {
@@ -247,11 +260,26 @@ function storeFaults({ storeConfig, triggers }: UncheckedDefinition): Fault[] {
   return [...faults, ...twice, ...starved];
 }
 
+function* allFaults(definition: UncheckedDefinition, vertices: VertexMap): Generator<Fault> {
+  const above = aboveOf(vertices);
+  yield* nameFaults(definition.vertices);
+  for (const [index, vertex] of definition.vertices.entries()) {
+    yield* nextFaults(vertex, labelOf(vertex, index), vertices);
+  }
+  for (const [index, vertex] of definition.vertices.entries()) {
+    yield* unitesFaults(vertex, labelOf(vertex, index), vertices);
+  }
+  yield* shapeFaults(vertices);
+  yield* readFaults(definition, vertices, above);
+  yield* targetFaults(vertices, above);
+  yield* storeFaults(definition);
+}
+
 /**
  * Finds all structure faults of a template.
  *
  * @param definition the template as it was put, its names trimmed.
- * @returns the definition with its inputs known to be texts, or every fault.
+ * @returns the definition with its inputs known to be texts, or every fault (`firstFaults`).
  */
 export function validateGraph(definition: UncheckedDefinition): CheckedDefinition {
   const vertices: Vertex[] = definition.vertices.map((vertex) => ({
@@ -260,16 +288,6 @@ export function validateGraph(definition: UncheckedDefinition): CheckedDefinitio
       Object.entries(vertex.inputs).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
     ),
   }));
-  const map = vertexMapOf(vertices);
-  const above = aboveOf(map);
-  const faults = [
-    ...nameFaults(definition.vertices),
-    ...definition.vertices.flatMap((vertex, index) => nextFaults(vertex, labelOf(vertex, index), map)),
-    ...definition.vertices.flatMap((vertex, index) => unitesFaults(vertex, labelOf(vertex, index), map)),
-    ...shapeFaults(map),
-    ...readFaults(definition, map, above),
-    ...targetFaults(map, above),
-    ...storeFaults(definition),
-  ];
+  const faults = firstFaults(allFaults(definition, vertexMapOf(vertices)));
   return faults.length > 0 ? { ok: false, faults } : { ok: true, definition: { ...definition, vertices } };
 }

@@ -2,7 +2,7 @@
 // INVALID, they do not refuse it.
 
 import { compileGraph } from './compile-graph.ts';
-import { type Fault, fault, unknownName } from './fault.ts';
+import { type Fault, fault, firstFaults, unknownName } from './fault.ts';
 import type { GraphDefinition, RegisteredNode, Vertex } from './graph.ts';
 import { own } from './json.ts';
 
@@ -13,10 +13,12 @@ export interface NodeName {
 }
 
 type NodeOf = (node: NodeName) => RegisteredNode | undefined;
+type KnownNames = (namespace: string) => readonly string[];
 
 /** The part of a JSON Schema that matters here: the fields of an object, and which are required. */
 interface Fields {
   readonly names: readonly string[];
+  readonly has: (name: string) => boolean;
   readonly required: readonly string[];
   readonly typeOf: (name: string) => unknown;
   readonly hasDefault: (name: string) => boolean;
@@ -35,6 +37,7 @@ function fieldsOf(schema: unknown): Fields {
   };
   return {
     names: Object.keys(properties),
+    has: (name) => Object.hasOwn(properties, name),
     required: required.filter((name): name is string => typeof name === 'string'),
     typeOf: (name) => own(property(name), 'type'),
     hasDefault: (name) => Object.hasOwn(property(name), 'default'),
@@ -45,42 +48,87 @@ function typeText(type: unknown): string {
   return type === undefined ? 'of no single type' : `of type ${JSON.stringify(type)}`;
 }
 
-function inputFaults(vertex: Vertex, node: RegisteredNode): Fault[] {
+function* inputFaults(vertex: Vertex, node: RegisteredNode): Generator<Fault> {
   const fields = fieldsOf(node.inputsSchema);
   const of = `of \`${vertex.identifier}\` (node \`${node.name}\`)`;
-  const absent = fields.required
-    .filter((name) => !Object.hasOwn(vertex.inputs, name) && !fields.hasDefault(name))
-    .map((name) => fault(`input \`${name}\` ${of} is required and not given`));
-  const typed = fields.names
-    .filter((name) => fields.typeOf(name) !== 'string')
-    .map((name) =>
-      fault(`input \`${name}\` ${of} is declared ${typeText(fields.typeOf(name))}; inputs must be of type "string"`),
-    );
-  return [...absent, ...typed];
+  for (const name of fields.required) {
+    if (Object.hasOwn(vertex.inputs, name) || fields.hasDefault(name)) continue;
+    yield fault(`input \`${name}\` ${of} is required and not given`);
+  }
+  for (const name of fields.names) {
+    const type = fields.typeOf(name);
+    if (type === 'string') continue;
+    yield fault(`input \`${name}\` ${of} is declared ${typeText(type)}; inputs must be of type "string"`);
+  }
 }
 
-function readFaults(definition: GraphDefinition, nodeOf: NodeOf): Fault[] {
-  const graph = compileGraph(definition);
-  return [...graph.vertices.values()].flatMap((vertex) =>
-    [...vertex.texts].flatMap(([input, template]) =>
-      template.flatMap((part) => {
-        if (typeof part === 'string' || part.kind !== 'output') return [];
-        const read = graph.vertices.get(part.identifier);
-        const node = read && nodeOf({ namespace: read.namespace, name: read.nodeName });
-        if (node === undefined) return [];
-        const fields = fieldsOf(node.outputsSchema);
-        const field = `output field \`${part.field}\` of \`${part.identifier}\` (node \`${node.name}\`)`;
-        const reader = `input \`${input}\` of \`${vertex.identifier}\` reads it`;
-        if (!fields.names.includes(part.field)) {
-          return [unknownName(`${field} is not declared; ${reader}`, part.field, fields.names)];
-        }
-        const type = fields.typeOf(part.field);
-        return type === 'string'
-          ? []
-          : [fault(`${field} is declared ${typeText(type)}; ${reader}, so it must be of type "string"`)];
-      }),
-    ),
+function* vertexFaults(definition: GraphDefinition, nodeOf: NodeOf, known: KnownNames): Generator<Fault> {
+  for (const vertex of definition.vertices) {
+    const { nodeName: name, namespace, identifier } = vertex;
+    const node = nodeOf({ namespace, name });
+    if (node !== undefined) yield* inputFaults(vertex, node);
+    else {
+      const message = `node \`${name}\` of \`${identifier}\` is not registered in namespace \`${namespace}\``;
+      yield unknownName(message, name, known(namespace));
+    }
+  }
+}
+
+/** The declared outputs of each vertex; undefined where its node is not registered. */
+function outputFieldsOf(definition: GraphDefinition, nodeOf: NodeOf): ReadonlyMap<string, Fields | undefined> {
+  const fields = new Map<RegisteredNode, Fields>();
+  return new Map(
+    definition.vertices.map(({ identifier, namespace, nodeName: name }) => {
+      const node = nodeOf({ namespace, name });
+      if (node !== undefined && !fields.has(node)) fields.set(node, fieldsOf(node.outputsSchema));
+      return [identifier, node && fields.get(node)];
+    }),
   );
+}
+
+function* readFaults(definition: GraphDefinition, nodeOf: NodeOf): Generator<Fault> {
+  const fieldsOfVertex = outputFieldsOf(definition, nodeOf);
+  const { vertices } = compileGraph(definition);
+  for (const vertex of vertices.values()) {
+    for (const [input, template] of vertex.texts) {
+      for (const part of template) {
+        if (typeof part === 'string' || part.kind !== 'output') continue;
+        const fields = fieldsOfVertex.get(part.identifier);
+        if (fields === undefined) continue;
+        const node = vertices.get(part.identifier)?.nodeName;
+        const field = `output field \`${part.field}\` of \`${part.identifier}\` (node \`${node}\`)`;
+        const reader = `input \`${input}\` of \`${vertex.identifier}\` reads it`;
+        const type = fields.typeOf(part.field);
+        if (!fields.has(part.field)) {
+          yield unknownName(`${field} is not declared; ${reader}`, part.field, fields.names);
+        } else if (type !== 'string') {
+          yield fault(`${field} is declared ${typeText(type)}; ${reader}, so it must be of type "string"`);
+        }
+      }
+    }
+  }
+}
+
+function* secretFaults(definition: GraphDefinition, nodeOf: NodeOf): Generator<Fault> {
+  const given = new Set(definition.secretNames);
+  const told = new Set<string>();
+  for (const { namespace, nodeName: name } of definition.vertices) {
+    for (const secret of nodeOf({ namespace, name })?.secrets ?? []) {
+      if (given.has(secret) || told.has(secret)) continue;
+      told.add(secret);
+      yield unknownName(
+        `secret \`${secret}\` is needed by node \`${name}\` and not given`,
+        secret,
+        definition.secretNames,
+      );
+    }
+  }
+}
+
+function* allFaults(definition: GraphDefinition, nodeOf: NodeOf, known: KnownNames): Generator<Fault> {
+  yield* vertexFaults(definition, nodeOf, known);
+  yield* readFaults(definition, nodeOf);
+  yield* secretFaults(definition, nodeOf);
 }
 
 /** The nodes that a template uses, each once. */
@@ -98,27 +146,8 @@ export function nodesUsedBy(definition: GraphDefinition): readonly NodeName[] {
  * @param definition a template without structure faults.
  * @param nodeOf the registered node of a name, undefined when there is none.
  * @param known the names of the nodes of a namespace, for a hint.
+ * @returns the faults, of very many the first (`firstFaults`).
  */
-export function validateNodes(
-  definition: GraphDefinition,
-  nodeOf: NodeOf,
-  known: (namespace: string) => readonly string[],
-): readonly Fault[] {
-  const faults = definition.vertices.flatMap((vertex) => {
-    const { nodeName: name, namespace } = vertex;
-    const node = nodeOf({ namespace, name });
-    if (node !== undefined) return inputFaults(vertex, node);
-    const message = `node \`${name}\` of \`${vertex.identifier}\` is not registered in namespace \`${namespace}\``;
-    return [unknownName(message, name, known(namespace))];
-  });
-  const needed = new Map<string, string>();
-  for (const { namespace, nodeName: name } of definition.vertices) {
-    for (const secret of nodeOf({ namespace, name })?.secrets ?? []) if (!needed.has(secret)) needed.set(secret, name);
-  }
-  const secrets = [...needed]
-    .filter(([secret]) => !definition.secretNames.includes(secret))
-    .map(([secret, name]) =>
-      unknownName(`secret \`${secret}\` is needed by node \`${name}\` and not given`, secret, definition.secretNames),
-    );
-  return [...faults, ...readFaults(definition, nodeOf), ...secrets];
+export function validateNodes(definition: GraphDefinition, nodeOf: NodeOf, known: KnownNames): readonly Fault[] {
+  return firstFaults(allFaults(definition, nodeOf, known));
 }

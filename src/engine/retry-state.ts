@@ -11,6 +11,10 @@ function notRetriable(status: StateStatus): KnownError {
   return new KnownError('STATE_NOT_RETRIABLE', `State cannot be retried while it is ${status}`, { facts: { status } });
 }
 
+function duplicate(): KnownError {
+  return new KnownError('DUPLICATE_RETRY', 'Duplicate retry state detected');
+}
+
 /** The inputs of the retry: those that the state had, or, for a unites state that never had any, those it gets now. */
 async function inputsFor(world: World, state: StoredState, nowMs: number): Promise<TextMap> {
   if (state.inputs !== null) return state.inputs;
@@ -41,9 +45,10 @@ export async function retryState(world: World, call: StateCall, fanoutId: string
   const { store, clock, ids } = world;
   const state = await store.states.get(call.stateId);
   if (state === null || state.namespace !== call.namespace) throw stateNotFound();
+  if (await store.states.isRetried(state.id, fanoutId)) throw duplicate();
   const atMs = clock.nowMs();
   const { status } = state;
-  const isRetriable = status === 'ERRORED' || status === 'NEXT_CREATED_ERROR';
+  if (status !== 'ERRORED' && status !== 'NEXT_CREATED_ERROR') throw notRetriable(status);
   const retry = planRetry(state, {
     id: ids.derivedStateId(atMs, [state.id, 'manual retry']),
     retryCount: 0,
@@ -51,10 +56,9 @@ export async function retryState(world: World, call: StateCall, fanoutId: string
     inputs: await inputsFor(world, state, atMs),
   });
   const outcome = await store.states.retry(
-    // A state that cannot be retried is asked for as ERRORED, so that the key is looked at before the status.
     {
       stateId: state.id,
-      from: isRetriable ? status : 'ERRORED',
+      from: status,
       to: 'RETRY_CREATED',
       cause: 'manual retry',
       atMs,
@@ -63,7 +67,7 @@ export async function retryState(world: World, call: StateCall, fanoutId: string
     { states: [{ state: retry, cause: 'manual retry' }], questions: [] },
     fanoutId,
   );
-  if (outcome.kind === 'duplicate') throw new KnownError('DUPLICATE_RETRY', 'Duplicate retry state detected');
+  if (outcome.kind === 'duplicate') throw duplicate();
   if (outcome.kind === 'conflict') throw notRetriable(outcome.status);
   announce(world, outcome.created);
   return { id: retry.id };

@@ -94,8 +94,8 @@ export function numberInPath(from: number, to: number) {
 /** The token of a claim, as it was handed out with the state. */
 export const claimToken = z
   .string()
-  .transform((text) => text as ClaimToken)
-  .optional()
+  .nullish()
+  .transform((text) => (text ?? undefined) as ClaimToken | undefined)
   .meta({
     description:
       'The `claim` of the state as it was handed out. With it the call is refused unless that claim is the current one; ' +

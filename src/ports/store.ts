@@ -214,6 +214,8 @@ export interface StateStore {
   nextDueMs(namespace: string, nodeNames: readonly string[]): Promise<number | null>;
   /** Ends a state and stores all that follows from it (invariants 2, 4, 5). */
   finish(change: Change, follow: Follow): Promise<Outcome>;
+  /** Whether a state's vertex was retried in its run with this key before. */
+  isRetried(id: StateId, fanoutId: string): Promise<boolean>;
   /**
    * Puts a new state in the place of a failed one.
    *

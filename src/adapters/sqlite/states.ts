@@ -216,6 +216,8 @@ export function sqliteStates(database: Database): StateStore {
 
     finish: (change, follow) => database.write(() => finish(database, change, follow)),
 
+    isRetried: async (id, fanoutId) => isFanoutIdKept(database, id, fanoutId),
+
     retry: (change, follow, fanoutId) =>
       database.write(() => {
         if (isFanoutIdKept(database, change.stateId, fanoutId)) return { kind: 'duplicate' };

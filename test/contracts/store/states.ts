@@ -433,6 +433,8 @@ export function testStates(open: OpenStore): void {
         assert.equal((await store.states.get(id))?.status, status);
         const { change, follow } = retryOf(id, 'ERRORED/root#2');
         assert.deepEqual(await store.states.retry(change, follow, 'key'), { kind: 'duplicate' });
+        assert.equal(await store.states.isRetried(change.stateId, 'key'), true);
+        assert.equal(await store.states.isRetried(change.stateId, 'another'), false);
       });
     await expectDuplicate(failed, 'RETRY_CREATED');
     await expectDuplicate(retry, 'CREATED');
