@@ -29,8 +29,8 @@ function isObject(value: unknown): value is { readonly [name: string]: unknown }
 }
 
 function fieldsOf(schema: unknown): Fields {
-  const properties = isObject(schema) && isObject(schema['properties']) ? schema['properties'] : {};
-  const required = isObject(schema) && Array.isArray(schema['required']) ? schema['required'] : [];
+  const properties = isObject(schema) && isObject(schema.properties) ? schema.properties : {};
+  const required = isObject(schema) && Array.isArray(schema.required) ? schema.required : [];
   const property = (name: string) => {
     const found = own(properties, name);
     return isObject(found) ? found : {};

@@ -26,9 +26,9 @@ test('executed outputs become the inputs of what comes next, and the run ends', 
   await givenGraph(world, [vertex('a', ['b']), vertex('b', ['c'], reads('a')), vertex('c', [], reads('a'))]);
   const run = await start(world);
   await execute(world, 'a', { y: 'one' });
-  assert.equal((await execute(world, 'b', { y: 'two' })).inputs['x'], 'one');
+  assert.equal((await execute(world, 'b', { y: 'two' })).inputs.x, 'one');
   const c = await execute(world, 'c', { y: 'three' });
-  assert.equal(c.inputs['x'], 'one', 'an ancestor further up is read as well');
+  assert.equal(c.inputs.x, 'one', 'an ancestor further up is read as well');
   assert.equal(await summaryOf(world, run), 'a: SUCCESS 1, b: SUCCESS 1, c: SUCCESS 1');
   const detail = await stateDetail(world, { namespace: NS, graphName: 'graph', runId: run, stateId: c.id });
   assert.deepEqual(
@@ -72,13 +72,13 @@ test('each output goes on as a branch of its own, and the branches unite in thei
   await execute(world, 'a', { y: 'root' });
   await execute(world, 'b', { y: '0' }, { y: '1' }, { y: 2 });
   const branches = await claim(world, ['c']);
-  assert.deepEqual(branches.map(({ inputs }) => inputs['x']).sort(), ['0', '1', '2']);
+  assert.deepEqual(branches.map(({ inputs }) => inputs.x).sort(), ['0', '1', '2']);
   for (const branch of branches.toReversed()) {
     assert.deepEqual(await claim(world, ['d']), [], 'the join waits for every branch');
-    await executeState(world, callOf(branch), [{ y: `c${branch.inputs['x']}` }]);
+    await executeState(world, callOf(branch), [{ y: `c${branch.inputs.x}` }]);
   }
   const d = await execute(world, 'd', {});
-  assert.equal(d.inputs['x'], '["0","1",2] ["c0","c1","c2"] root');
+  assert.equal(d.inputs.x, '["0","1",2] ["c0","c1","c2"] root');
   assert.equal(await summaryOf(world, run), 'a: SUCCESS 1, b: SUCCESS 3, c: SUCCESS 3, d: SUCCESS 1');
 });
 

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { cronCalendar } from '../../src/adapters/cron-parser/calendar.ts';
+import { KnownError } from '../../src/domain/errors.ts';
 import { pageOfRuns } from '../../src/engine/read-runs.ts';
 import type { World } from '../../src/engine/world.ts';
+import type { CronTimes } from '../../src/ports/calendar.ts';
 import { claimOne, givenGraph, NS, putVertices, registerFor, vertex } from '../support/graphs.ts';
 import { openWorld, START_MS } from '../support/world.ts';
 
@@ -100,5 +103,43 @@ test('a run that a slot starts has empty inputs and the default store', async (t
   const a = vertex('a', [], { inputs: { x: '${{ store.k }}' } });
   await givenGraph(world, [a], { ...EVERY_MINUTE, storeConfig: { defaultValues: { k: 'v' } } });
   await clock.advanceBy(MINUTE_MS);
-  assert.equal((await claimOne(world, 'a')).inputs['x'], 'v');
+  assert.equal((await claimOne(world, 'a')).inputs.x, 'v');
+});
+
+test('a slot that cannot start a run is told to the log, and the next one is tried', async (t) => {
+  const { world, clock, errors, close } = await openWorld({ limits: { maxValueLength: 10 } });
+  t.after(close);
+  await givenGraph(world, [vertex('a', [], { inputs: { x: '12345678901' } })], EVERY_MINUTE);
+  await givenGraph(world, [vertex('a')], { ...EVERY_MINUTE, name: 'good' });
+  await clock.advanceBy(2 * MINUTE_MS);
+  assert.match(String(errors[0]), /MAX_VALUE_LENGTH/);
+  assert.equal(errors.length, 2);
+  assert.equal(await runsOf(world), 2);
+});
+
+test('a slot waits for a store that cannot be read', async (t) => {
+  const { world, clock, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')], EVERY_MINUTE);
+  const refused = () => Promise.reject(new KnownError('STORE_UNAVAILABLE', 'out of reach'));
+  const broken = t.mock.method(world.store.graphs, 'get', refused);
+  await clock.advanceBy(MINUTE_MS);
+  broken.mock.restore();
+  await clock.advanceBy(10_000);
+  assert.equal(await runsOf(world), 1);
+});
+
+test('a trigger whose zone this machine does not know any more is given up, and holds up no other', async (t) => {
+  const { world, clock, errors, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')], { triggers: [{ expression: '* * * * *', timezone: 'Europe/Berlin' }] });
+  await givenGraph(world, [vertex('a')], { ...EVERY_MINUTE, name: 'good' });
+  const { next } = cronCalendar;
+  t.mock.method(cronCalendar, 'next', (times: CronTimes, afterMs: number) => {
+    if (times.timezone !== 'UTC') throw new Error('an unknown zone');
+    return next(times, afterMs);
+  });
+  await clock.advanceBy(3 * MINUTE_MS);
+  assert.equal(await runsOf(world), 3);
+  assert.equal(errors.length, 1);
 });

@@ -167,7 +167,7 @@ export const REWRITE_VERSION = `PRAGMA user_version = ${MIGRATIONS.length}`;
  */
 export function migrate(connection: DatabaseSync): void {
   const row = connection.prepare('PRAGMA user_version').get();
-  const done = Number(row?.['user_version'] ?? 0);
+  const done = Number(row?.user_version ?? 0);
   if (done > MIGRATIONS.length) {
     const advice = 'start the version of the program that wrote it, or a newer one';
     throw new StartFault(`The data has schema ${done}, and this program knows ${MIGRATIONS.length}: ${advice}.`);
