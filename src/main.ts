@@ -12,6 +12,7 @@ import { systemClock } from './adapters/system/clock.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { StartFault } from './domain/errors.ts';
 import { startBackground } from './engine/background.ts';
+import { checkEncryptionKey } from './engine/check-key.ts';
 import { createWorld } from './engine/world.ts';
 import { type Keys, keysFor, openDataFolder } from './first-start.ts';
 import { createServer, stopServer } from './http/server.ts';
@@ -93,6 +94,7 @@ async function start(releasers: Releaser[]): Promise<void> {
     limits: config,
     settings: config,
   });
+  await checkEncryptionKey(world);
   const background = startBackground(world);
   releasers.push(() => background.stop());
 

@@ -65,6 +65,8 @@ export interface GraphStore {
    * @returns 'conflict', with nothing changed, when the stored revision is not the one before.
    */
   put(graph: StoredGraph, schedule: readonly Slot[]): Promise<'done' | 'conflict'>;
+  /** Any one ciphertext that is stored, or null: what one key encrypted, all were. */
+  anyCiphertext(): Promise<string | null>;
   /** The INVALID graphs of all namespaces whose latest version uses one of the nodes. */
   invalidUsing(nodes: readonly NodeName[]): Promise<readonly StoredGraph[]>;
 }

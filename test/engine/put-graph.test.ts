@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { aesGcmCipher } from '../../src/adapters/node-crypto/cipher.ts';
+import { checkEncryptionKey } from '../../src/engine/check-key.ts';
 import { getGraph } from '../../src/engine/read-graphs.ts';
 import { readSecrets } from '../../src/engine/read-secrets.ts';
 import { registerNodes } from '../../src/engine/register-nodes.ts';
@@ -173,4 +175,15 @@ test('`true` keeps a secret, and is refused where there is none', async (t) => {
   await assert.rejects(put({ token: true }), /secret `token` is true, which keeps what is stored, but nothing is/);
   await put({ token: 'x' });
   await put({ token: true });
+});
+
+test('a start with another encryption key than the stored secrets have is refused', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  const other = { store: world.store, cipher: aesGcmCipher(Buffer.alloc(32, 8)) };
+  await givenGraph(world, [vertex('a')]);
+  await checkEncryptionKey(other);
+  await givenGraph(world, [vertex('a')], { secrets: { token: 't0p' } });
+  await checkEncryptionKey(world);
+  await assert.rejects(checkEncryptionKey(other), { name: 'StartFault', message: /SECRETS_ENCRYPTION_KEY/ });
 });

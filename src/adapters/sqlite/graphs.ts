@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { GraphDefinition, GraphName, ValidationStatus } from '../../domain/graph.ts';
+import type { TextMap } from '../../domain/json.ts';
 import { nodesUsedBy } from '../../domain/validate-nodes.ts';
 import type { GraphStore, Slot, StoredGraph } from '../../ports/store.ts';
 import type { Database } from './database.ts';
@@ -133,6 +134,13 @@ export function sqliteGraphs(database: Database): GraphStore {
     },
 
     put: (graph, schedule) => database.write(() => put(graph, schedule)),
+
+    anyCiphertext: async () => {
+      const sql = "SELECT secrets FROM graph_version WHERE secrets <> '{}' LIMIT 1";
+      const row = database.one<{ secrets: string }>(sql);
+      const secrets: TextMap = row === undefined ? {} : JSON.parse(row.secrets);
+      return Object.values(secrets)[0] ?? null;
+    },
 
     invalidUsing: async (nodes) => {
       const names = new Set(nodes.map(({ namespace, name }) => JSON.stringify([namespace, name])));

@@ -57,6 +57,7 @@ const MIGRATIONS: readonly string[] = [
     secrets TEXT NOT NULL,
     PRIMARY KEY (graph, version)
   ) STRICT;
+  CREATE INDEX graph_version_secret ON graph_version (graph) WHERE secrets <> '{}';
 
   CREATE TABLE schedule (
     graph INTEGER NOT NULL,

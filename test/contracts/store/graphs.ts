@@ -228,6 +228,14 @@ export function testGraphs(open: OpenStore): void {
     assert.deepEqual(await found('pack', 'ship'), [theirs]);
   });
 
+  test('any ciphertext is given, where there is one', async (t) => {
+    const { store } = await openedFor(t, open);
+    await store.graphs.put(storedGraph('without', { secrets: {} }), []);
+    assert.equal(await store.graphs.anyCiphertext(), null);
+    await store.graphs.put(storedGraph('with', { secrets: { token: 'ciphertext' } }), []);
+    assert.equal(await store.graphs.anyCiphertext(), 'ciphertext');
+  });
+
   test('graphs, versions and slots are there after a restart (1)', async (t) => {
     const { store, reopen } = await openedFor(t, open);
     const first = storedGraph('orders');
