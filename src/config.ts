@@ -174,6 +174,12 @@ const environmentSchema = z.object({
     to: 1000,
     description: 'Most levels of objects and arrays inside each other in a body.',
   }),
+  MAX_NAMES: wholeNumber({
+    default: 100_000,
+    from: 1000,
+    to: 10_000_000,
+    description: 'Most names (fields of objects) in the body of one call.',
+  }),
   MAX_VERTICES: wholeNumber({
     default: 1000,
     from: 1,
@@ -198,6 +204,12 @@ const environmentSchema = z.object({
     to: 10_000_000,
     description:
       'Most states that one answer may lead to: a state for each output, and for each of these one for each next vertex.',
+  }),
+  MAX_CALL_LENGTH: wholeNumber({
+    default: 64 * MEBI,
+    from: MEBI,
+    to: 1024 * MEBI,
+    description: 'Most characters in the inputs of all states that one answer leads to.',
   }),
   MAX_NAME_LENGTH: wholeNumber({
     default: 255,
@@ -240,10 +252,12 @@ const configSchema = environmentSchema.transform((environment) => ({
   logLevel: environment.LOG_LEVEL,
   maxBodyBytes: environment.MAX_BODY_BYTES,
   maxJsonDepth: environment.MAX_JSON_DEPTH,
+  maxNames: environment.MAX_NAMES,
   maxVertices: environment.MAX_VERTICES,
   maxTriggers: environment.MAX_TRIGGERS,
   maxOutputs: environment.MAX_OUTPUTS,
   maxStatesPerCall: environment.MAX_STATES_PER_CALL,
+  maxCallLength: environment.MAX_CALL_LENGTH,
   maxNameLength: environment.MAX_NAME_LENGTH,
   maxValueLength: environment.MAX_VALUE_LENGTH,
   maxBatchSize: environment.MAX_BATCH_SIZE,

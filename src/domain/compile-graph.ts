@@ -64,18 +64,21 @@ function compileVertex(vertex: Vertex): CompiledVertex {
 function compileJoins(vertices: ReadonlyMap<string, CompiledVertex>): Join[] {
   const edges = leadEdges(vertices);
   const back = reversed(edges);
+  const named = namedVertices(vertices);
   const absorbs = (identifier: string) => vertices.get(identifier)?.unites?.strategy === 'ALL_DONE';
+  const hasAbsorbing = [...vertices.keys()].some(absorbs);
   return [...vertices.values()].flatMap((vertex) => {
     if (vertex.unites === null) return [];
     const { identifier: target, strategy } = vertex.unites;
-    const below = reachableFrom(edges, target);
+    const leads = reachableFrom(back, vertex.identifier);
+    const below = vertex.reads.length > 0 ? reachableFrom(edges, target) : new Set<string>();
     return {
       vertex,
       target,
       strategy,
-      namers: [...vertices.values()].filter((v) => v.nextNodes.includes(vertex.identifier)).map((v) => v.identifier),
-      leads: reachableFrom(back, vertex.identifier),
-      failing: reachableFrom(back, vertex.identifier, (identifier) => !absorbs(identifier)),
+      namers: named.has(vertex.identifier) ? (back.get(vertex.identifier) ?? []) : [],
+      leads,
+      failing: hasAbsorbing ? reachableFrom(back, vertex.identifier, (identifier) => !absorbs(identifier)) : leads,
       collects: vertex.reads.filter((read) => below.has(read)),
     };
   });

@@ -19,8 +19,3 @@ const STATE_ID = /^[0-9a-fA-F]{24}$/;
 export function parseStateId(text: string): StateId | null {
   return STATE_ID.test(text) ? (text.toLowerCase() as StateId) : null;
 }
-
-/** The moment in an id's first eight digits, in Unix milliseconds (whole seconds). */
-export function momentOfStateId(id: StateId): number {
-  return Number.parseInt(id.slice(0, 8), 16) * 1000;
-}

@@ -73,7 +73,7 @@ export function parseText(text: string): ParsedText {
 /** What the outputs of one vertex are for a placeholder: one state's, or those of every collected state. */
 export type Source =
   | { readonly kind: 'one'; readonly outputs: JsonObject }
-  | { readonly kind: 'collected'; readonly outputs: readonly JsonObject[] };
+  | { readonly kind: 'collected'; readonly outputs: Iterable<JsonObject> };
 
 /** Everything that placeholders may read when a state is created. */
 export interface Sources {
@@ -91,10 +91,9 @@ function textOf(value: JsonValue): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
-function missing(placeholder: Placeholder & { kind: 'output' }, outputs: JsonObject): string {
-  const { identifier, field } = placeholder;
-  const there = Object.keys(outputs);
-  return `\`${identifier}\` gave no output field \`${field}\`; it gave ${there.length === 0 ? 'none' : there.slice(0, 20).join(', ')}`;
+function missing({ identifier, field }: Placeholder & { kind: 'output' }, outputs: JsonObject): Resolved<never> {
+  const names = Object.keys(outputs).slice(0, 20).join(', ').slice(0, 1000);
+  return { ok: false, error: `\`${identifier}\` gave no output field \`${field}\`; it gave ${names || 'none'}` };
 }
 
 function resolvePlaceholder(placeholder: Placeholder, sources: Sources): Resolved<string> {
@@ -106,14 +105,27 @@ function resolvePlaceholder(placeholder: Placeholder, sources: Sources): Resolve
   }
   const source = sources.outputsOf(placeholder.identifier);
   if (source === undefined) return { ok: false, error: `there are no outputs of \`${placeholder.identifier}\`` };
-  const values: JsonValue[] = [];
-  for (const outputs of source.kind === 'one' ? [source.outputs] : source.outputs) {
-    const value = own(outputs, placeholder.field);
-    if (value === undefined) return { ok: false, error: missing(placeholder, outputs) };
-    values.push(value);
+  if (source.kind === 'one') {
+    const value = own(source.outputs, placeholder.field);
+    return value === undefined ? missing(placeholder, source.outputs) : { ok: true, value: textOf(value) };
   }
-  const [first] = values;
-  return { ok: true, value: source.kind === 'one' && first !== undefined ? textOf(first) : JSON.stringify(values) };
+  const texts: string[] = [];
+  let length = 0;
+  for (const outputs of source.outputs) {
+    const value = own(outputs, placeholder.field);
+    if (value === undefined) return missing(placeholder, outputs);
+    const text = JSON.stringify(value);
+    length += text.length;
+    // Far before all of them were read, if there are gigabytes.
+    if (length > sources.maxLength) return tooLong(sources);
+    texts.push(text);
+  }
+  return { ok: true, value: `[${texts.join(',')}]` };
+}
+
+function tooLong({ maxLength }: Sources): Resolved<never> {
+  const limit = `${maxLength} characters (MAX_VALUE_LENGTH)`;
+  return { ok: false, error: `the inputs of one state may hold ${limit}, with this one they hold more` };
 }
 
 function resolveText(template: TextTemplate, sources: Sources, room: number): Resolved<string> {
@@ -123,10 +135,7 @@ function resolveText(template: TextTemplate, sources: Sources, room: number): Re
       typeof part === 'string' ? { ok: true, value: part } : resolvePlaceholder(part, sources);
     if (!resolved.ok) return resolved;
     text += resolved.value;
-    if (text.length > room) {
-      const limit = `${sources.maxLength} characters (MAX_VALUE_LENGTH)`;
-      return { ok: false, error: `the inputs of one state may hold ${limit}, with this one they hold more` };
-    }
+    if (text.length > room) return tooLong(sources);
   }
   return { ok: true, value: text };
 }

@@ -40,8 +40,8 @@ export interface JoinQuestion {
   readonly arrivalsFrom: readonly string[] | null;
   /** The vertices whose SUCCESS states under the owner are collected, in fan-out order. */
   readonly collects: readonly string[];
-  /** Makes the state from the collected outputs: CREATED, or NEXT_CREATED_ERROR if an input cannot be resolved. */
-  readonly create: (collected: ReadonlyMap<string, readonly JsonObject[]>) => NewState;
+  /** Makes the state from the outputs collected, which are many and read one by one: CREATED, or NEXT_CREATED_ERROR if an input cannot be resolved. */
+  readonly create: (collected: ReadonlyMap<string, Iterable<JsonObject>>) => NewState;
 }
 
 /** How a state ends, as far as planning decides it. */
@@ -161,7 +161,7 @@ interface JoinFacts {
   readonly id: StateId;
   readonly giver: readonly JoinKey[];
   readonly own: ReadonlyMap<string, JsonObject>;
-  readonly collected: ReadonlyMap<string, readonly JsonObject[]>;
+  readonly collected: ReadonlyMap<string, Iterable<JsonObject>>;
 }
 
 /** The inputs of a unites vertex: one value from the path, a list from what lies between. */
@@ -169,7 +169,7 @@ export function resolveJoinInputs(
   context: PlanContext,
   join: Join,
   own: ReadonlyMap<string, JsonObject>,
-  collected: ReadonlyMap<string, readonly JsonObject[]>,
+  collected: ReadonlyMap<string, Iterable<JsonObject>>,
 ): Resolved<TextMap> {
   const onPath = outputsOf(context, own);
   const { store, maxLength } = context;

@@ -44,8 +44,11 @@ function fieldsOf(schema: unknown): Fields {
   };
 }
 
+/** How much of a runtime's words a fault repeats, in characters. */
+const LONGEST_SHOWN = 80;
+
 function typeText(type: unknown): string {
-  return type === undefined ? 'of no single type' : `of type ${JSON.stringify(type)}`;
+  return type === undefined ? 'of no single type' : `of type ${JSON.stringify(type).slice(0, LONGEST_SHOWN)}`;
 }
 
 function* inputFaults(vertex: Vertex, node: RegisteredNode): Generator<Fault> {
@@ -53,12 +56,14 @@ function* inputFaults(vertex: Vertex, node: RegisteredNode): Generator<Fault> {
   const of = `of \`${vertex.identifier}\` (node \`${node.name}\`)`;
   for (const name of fields.required) {
     if (Object.hasOwn(vertex.inputs, name) || fields.hasDefault(name)) continue;
-    yield fault(`input \`${name}\` ${of} is required and not given`);
+    yield fault(`input \`${name.slice(0, LONGEST_SHOWN)}\` ${of} is required and not given`);
   }
   for (const name of fields.names) {
     const type = fields.typeOf(name);
     if (type === 'string') continue;
-    yield fault(`input \`${name}\` ${of} is declared ${typeText(type)}; inputs must be of type "string"`);
+    yield fault(
+      `input \`${name.slice(0, LONGEST_SHOWN)}\` ${of} is declared ${typeText(type)}; inputs must be of type "string"`,
+    );
   }
 }
 
@@ -96,7 +101,7 @@ function* readFaults(definition: GraphDefinition, nodeOf: NodeOf): Generator<Fau
         const fields = fieldsOfVertex.get(part.identifier);
         if (fields === undefined) continue;
         const node = vertices.get(part.identifier)?.nodeName;
-        const field = `output field \`${part.field}\` of \`${part.identifier}\` (node \`${node}\`)`;
+        const field = `output field \`${part.field.slice(0, LONGEST_SHOWN)}\` of \`${part.identifier}\` (node \`${node}\`)`;
         const reader = `input \`${input}\` of \`${vertex.identifier}\` reads it`;
         const type = fields.typeOf(part.field);
         if (!fields.has(part.field)) {

@@ -10,13 +10,13 @@ import type { World } from './world.ts';
 /** How often outdated records are looked for. */
 const FORGET_EVERY_MS = 60 * 60 * 1000;
 
-const HANDLERS: Readonly<Record<Job, (world: World) => Promise<void>>> = {
+const HANDLERS: Readonly<Record<Job, (world: World, stopped: AbortSignal) => Promise<void>>> = {
   'lease ends': expireLeases,
   'schedule slots': fireSchedules,
 };
 
 /** Forgets the records that nobody can ask for any more. */
-export async function forgetOutdated(world: World): Promise<void> {
+async function forgetOutdated(world: World): Promise<void> {
   const nowMs = world.clock.nowMs();
   await world.store.runs.forgetIdempotencyKeys(nowMs - IDEMPOTENCY_KEPT_MS);
   await world.store.schedule.forgetFirings(nowMs - world.settings.triggerRetentionHours * 60 * 60 * 1000);
@@ -32,7 +32,7 @@ export interface Background {
 export function startBackground(world: World): Background {
   const { clock, jobs, signal, log, settings, dispatcher } = world;
   let forgetAtMs = clock.nowMs();
-  let isStopped = false;
+  const stopping = new AbortController();
   let cancelNext: Release = () => {};
   let running: Promise<void> = Promise.resolve();
 
@@ -46,8 +46,10 @@ export function startBackground(world: World): Background {
 
   const sweep = async () => {
     dispatcher.wakeAll();
-    await attempt('ending leases', () => expireLeases(world));
-    await attempt('firing schedules', () => fireSchedules(world));
+    await Promise.all([
+      attempt('ending leases', () => expireLeases(world, stopping.signal)),
+      attempt('firing schedules', () => fireSchedules(world, stopping.signal)),
+    ]);
     if (clock.nowMs() < forgetAtMs) return;
     forgetAtMs = clock.nowMs() + FORGET_EVERY_MS;
     await attempt('forgetting outdated records', () => forgetOutdated(world));
@@ -55,17 +57,17 @@ export function startBackground(world: World): Background {
 
   const sweepAndGoOn = () => {
     running = sweep().then(() => {
-      if (!isStopped) cancelNext = clock.after(settings.sweepSeconds * 1000, sweepAndGoOn);
+      if (!stopping.signal.aborted) cancelNext = clock.after(settings.sweepSeconds * 1000, sweepAndGoOn);
     });
   };
 
-  jobs.start((job) => attempt(job, () => HANDLERS[job](world)));
+  jobs.start((job) => attempt(job, () => HANDLERS[job](world, stopping.signal)));
   const unsubscribe = signal.subscribe((states) => dispatcher.wake(states));
   sweepAndGoOn();
 
   return {
     stop: async () => {
-      isStopped = true;
+      stopping.abort();
       cancelNext();
       unsubscribe();
       await jobs.stop();

@@ -9,7 +9,7 @@ import { describeFaults } from './describe-fault.ts';
 import type { World } from './world.ts';
 
 /** What a check against the nodes came to. */
-export interface NodeCheck {
+interface NodeCheck {
   readonly validationStatus: ValidationStatus;
   readonly validationErrors: readonly string[];
 }
@@ -37,7 +37,7 @@ export async function checkNodes(world: World, definition: GraphDefinition): Pro
 }
 
 /** The next slots of a graph: none while it is INVALID. */
-export function scheduleOf(world: World, definition: GraphDefinition, status: ValidationStatus): readonly Slot[] {
+function scheduleOf(world: World, definition: GraphDefinition, status: ValidationStatus): readonly Slot[] {
   if (status === 'INVALID') return [];
   const nowMs = world.clock.nowMs();
   const slots = new Map<string, Slot>();
@@ -61,7 +61,7 @@ export async function storeGraph(world: World, graph: StoredGraph): Promise<'don
 /**
  * Checks a stored INVALID graph again and stores what that changes.
  *
- * @returns the graph as it stands now; on a conflict as it was given, since who came first has checked it too.
+ * @returns the graph with what was found.
  */
 export async function recheckGraph(world: World, graph: StoredGraph): Promise<StoredGraph> {
   const check = await checkNodes(world, graph.definition);
@@ -70,5 +70,7 @@ export async function recheckGraph(world: World, graph: StoredGraph): Promise<St
     check.validationErrors.join('\n') === graph.validationErrors.join('\n');
   if (isSame) return graph;
   const checked = { ...graph, ...check, revision: graph.revision + 1, updatedAtMs: world.clock.nowMs() };
-  return (await storeGraph(world, checked)) === 'done' ? checked : graph;
+  // On a conflict another call has stored what it found; what was found here is true all the same.
+  await storeGraph(world, checked);
+  return checked;
 }

@@ -28,7 +28,7 @@ export interface DispatcherParts {
   readonly ids: Ids;
   readonly jobs: Jobs;
   readonly log: Log;
-  readonly limits: { readonly maxBatchSize: number };
+  readonly limits: { readonly maxBatchSize: number; readonly maxBodyBytes: number };
   readonly settings: { readonly leaseSeconds: number };
 }
 
@@ -187,7 +187,8 @@ export class Dispatcher {
       const asking = [...queue.waiters];
       const states = await this.#claim(queue, limit);
       this.#handOut(queue, states);
-      const isDry = states.length < limit;
+      // Fewer than asked for may be all that fits into one claim.
+      const isDry = states.length === 0;
       if (isDry) for (const waiter of asking) if (!waiter.waits && queue.waiters.has(waiter)) waiter.answer([]);
       if (isDry && !queue.again) {
         await this.#armTimer(queue);
@@ -197,11 +198,13 @@ export class Dispatcher {
   }
 
   async #claim(queue: Queue, limit: number): Promise<readonly ClaimedState[]> {
-    const { store, clock, ids, jobs, settings } = this.#parts;
+    const { store, clock, ids, jobs, limits, settings } = this.#parts;
     const states = await store.states.claim({
       namespace: queue.namespace,
       nodeNames: queue.nodeNames,
       limit,
+      // An answer is bounded as a request is.
+      maxLength: limits.maxBodyBytes,
       nowMs: clock.nowMs(),
       token: ids.claimToken(),
       defaultLeaseSeconds: settings.leaseSeconds,
@@ -228,7 +231,7 @@ export class Dispatcher {
     const nowMs = clock.nowMs();
     for (const { id, claim } of states) {
       const returned = store.states
-        .requeue({ stateId: id, from: 'QUEUED', claim }, nowMs, nowMs, 'claim returned')
+        .requeue({ stateId: id, from: 'QUEUED', claim }, null, nowMs, 'claim returned')
         .then(() => this.wakeAll())
         .catch((error: unknown) => log.error(error, 'giving a claimed state back'));
       this.#track(returned);

@@ -19,10 +19,12 @@ async function expire(world: World, state: StoredState, atMs: number): Promise<v
 /**
  * Fails every state whose lease has ended, as if its runtime had said so; the late answer changes nothing any more
  * (invariants 3 and 6).
+ *
+ * @param stopped once aborted, what is left waits for the next start.
  */
-export async function expireLeases(world: World): Promise<void> {
+export async function expireLeases(world: World, stopped: AbortSignal): Promise<void> {
   const { store, clock, jobs } = world;
-  for (;;) {
+  while (!stopped.aborted) {
     const atMs = clock.nowMs();
     const states = await store.states.leasesEnded(atMs, BATCH);
     await Promise.all(states.map((state) => expire(world, state, atMs)));

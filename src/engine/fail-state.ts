@@ -8,6 +8,9 @@ import type { Change, Follow, Guard, Outcome } from '../ports/store.ts';
 import { type AnswerCall, announce, guardOf, notQueued, planContextOf, stateOfRuntime } from './answer-state.ts';
 import type { World } from './world.ts';
 
+/** How much of a node's words on its failure is kept, in characters. */
+const LONGEST_ERROR = 65_536;
+
 /** How a state failed. */
 export interface Failure {
   readonly guard: Guard;
@@ -68,7 +71,7 @@ function refusal(status: StateStatus): KnownError {
 /**
  * Takes a node's failure.
  *
- * @param error the node's own words; kept with the state.
+ * @param error the node's own words; the first 65,536 characters are kept with the state.
  * @returns whether a retry took the state's place.
  * @throws KnownError STATE_NOT_FOUND, STATE_NOT_QUEUED, STATE_ALREADY_EXECUTED.
  */
@@ -79,7 +82,8 @@ export async function failState(
 ): Promise<{ readonly retryCreated: boolean }> {
   const state = await stateOfRuntime(world, call);
   if (state.status !== 'QUEUED') throw refusal(state.status);
-  const failure: Failure = { guard: guardOf(call), error, cause: 'errored', atMs: world.clock.nowMs() };
+  const kept = error.length > LONGEST_ERROR ? `${error.slice(0, LONGEST_ERROR)}...` : error;
+  const failure: Failure = { guard: guardOf(call), error: kept, cause: 'errored', atMs: world.clock.nowMs() };
   const outcome = await endFailed(world, state, failure);
   if (outcome.kind === 'conflict') throw refusal(outcome.status);
   return { retryCreated: outcome.created.some((created) => created.retryCount > state.retryCount) };

@@ -58,10 +58,14 @@ async function fire(world: World, slot: DueSlot, nowMs: number): Promise<void> {
   if (outcome === 'done' && start !== null) announce(world, [start.root]);
 }
 
-/** Starts the runs of every trigger whose slot has come. */
-export async function fireSchedules(world: World): Promise<void> {
+/**
+ * Starts the runs of every trigger whose slot has come.
+ *
+ * @param stopped once aborted, what is left waits for the next start.
+ */
+export async function fireSchedules(world: World, stopped: AbortSignal): Promise<void> {
   const { store, clock, jobs } = world;
-  for (;;) {
+  while (!stopped.aborted) {
     const nowMs = clock.nowMs();
     const due = await store.schedule.due(nowMs, BATCH);
     await Promise.all(due.map((slot) => fire(world, slot, nowMs)));

@@ -15,6 +15,8 @@ export interface Limits {
   readonly maxBodyBytes: number;
   /** How deep a body may be nested. */
   readonly maxJsonDepth: number;
+  /** Names in one request's body. */
+  readonly maxNames: number;
   /** Vertices of one graph. */
   readonly maxVertices: number;
   /** Cron triggers of one graph. */
@@ -23,6 +25,8 @@ export interface Limits {
   readonly maxOutputs: number;
   /** States that one `executed` call may create. */
   readonly maxStatesPerCall: number;
+  /** Characters in the inputs of all states that one `executed` call creates. */
+  readonly maxCallLength: number;
   /** Characters of a name. */
   readonly maxNameLength: number;
   /** Characters of one text, and of all inputs of one state together. */

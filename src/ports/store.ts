@@ -59,7 +59,8 @@ export interface GraphStore {
   version(name: GraphName, version: number): Promise<Pick<StoredGraph, 'definition' | 'secrets'> | null>;
   /**
    * Stores a graph and replaces its schedule. Its definition goes into `version`, which is new or the latest; the
-   * secrets replace those of that version. The schedule keeps the next slot of a trigger that it already has.
+   * secrets replace those of that version. A trigger that is in
+   * the schedule already keeps its next slot, unless the new one is earlier.
    *
    * @param graph with the revision after the one that the caller saw, 1 for a new graph.
    * @returns 'conflict', with nothing changed, when the stored revision is not the one before.
@@ -130,7 +131,10 @@ export interface RunStore {
   namespaces(): Promise<readonly string[]>;
 }
 
-/** Who may change a state: the status that it must have, and, where given, the claim that must be current. */
+/**
+ * Who may change a state: the status that it must have, and, where given, the claim that must be current. A claim whose
+ * lease has ended at the moment of the change is not current; only the end of its lease, and its return, may follow.
+ */
 export interface Guard {
   readonly stateId: StateId;
   readonly from: StateStatus;
@@ -171,6 +175,8 @@ export interface ClaimRequest {
   readonly nodeNames: readonly string[];
   /** From 1. */
   readonly limit: number;
+  /** No more states are taken once the inputs of those taken have so many characters. */
+  readonly maxLength: number;
   readonly nowMs: number;
   readonly token: ClaimToken;
   /** How long the claim lasts for a node without a lease of its own, in seconds; 0 for ever. */
@@ -197,6 +203,7 @@ export interface StateNode {
   readonly nodeName: string;
   readonly identifier: string;
   readonly status: StateStatus;
+  /** The first 1,000 characters. */
   readonly error: string | null;
   readonly parentId: StateId | null;
 }
@@ -209,7 +216,7 @@ export interface StateStore {
   /** The outputs of the states on the way to a state whose identifiers are asked for. */
   pathOutputs(id: StateId, identifiers: readonly string[]): Promise<ReadonlyMap<string, JsonObject>>;
   /** What a join question collects and whether it arrived, as it stands now. */
-  collect(question: Pick<JoinQuestion, 'key' | 'collects'>): Promise<ReadonlyMap<string, readonly JsonObject[]>>;
+  collect(question: Pick<JoinQuestion, 'key' | 'collects'>): Promise<ReadonlyMap<string, Iterable<JsonObject>>>;
   /** Claims due states, the oldest due first (invariant 3). */
   claim(request: ClaimRequest): Promise<readonly ClaimedState[]>;
   /** The moment when the next state of one of the nodes is due, in Unix milliseconds; null when none waits. */
@@ -225,8 +232,8 @@ export interface StateStore {
    * @returns 'duplicate' when the key was used before, whatever the state's status.
    */
   retry(change: Change, follow: Follow, fanoutId: string): Promise<Outcome | { readonly kind: 'duplicate' }>;
-  /** Makes a claimed state due again, without its claim. */
-  requeue(guard: Guard, dueAtMs: number, atMs: number, cause: Cause): Promise<Outcome>;
+  /** Makes a claimed state due again, without its claim; null keeps the moment from which it was due. */
+  requeue(guard: Guard, dueAtMs: number | null, atMs: number, cause: Cause): Promise<Outcome>;
   /**
    * Starts a claim's lease anew, by the same rule as `claim`.
    *

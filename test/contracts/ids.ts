@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { momentOfStateId, parseStateId } from '../../src/domain/ids.ts';
+import { parseStateId } from '../../src/domain/ids.ts';
 import type { Ids } from '../../src/ports/ids.ts';
+import { momentOfStateId } from '../support/state-ids.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const RECORD_ID = /^[0-9a-f]{24}$/;

@@ -137,3 +137,31 @@ test('a claim under way when the service stops goes back, so that it is due afte
   assert.deepEqual(await waiting.states, []);
   assert.equal(await summaryOf(running.world, run), 'a: CREATED 1');
 });
+
+test('a claim takes as many states as fit into an answer, and the next call takes the rest', async (t) => {
+  const { world, close } = await openWorld({ limits: { maxBodyBytes: 1000 } });
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  for (let run = 0; run < 5; run++) await start(world, 'graph', { x: 'x'.repeat(600) });
+  const sizes = [];
+  for (let call = 0; call < 4; call++) sizes.push((await claim(world, ['a'])).length);
+  assert.deepEqual(sizes, [2, 2, 1, 0]);
+  await start(world, 'graph', { x: 'x'.repeat(5000) });
+  assert.equal((await claim(world, ['a'])).length, 1, 'one state is always taken');
+});
+
+test('a state that is given back keeps its place', async (t) => {
+  const { world, clock, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  const first = await start(world);
+  const oldest = await claimOne(world, 'a');
+  await clock.advanceBy(1000);
+  await start(world);
+  returnClaims(world, [oldest]);
+  await clock.advanceBy(0);
+  assert.deepEqual(
+    (await claim(world, ['a'], 1)).map(({ runId }) => runId),
+    [first],
+  );
+});

@@ -101,7 +101,7 @@ test('outputs that would make too many states are refused and change nothing', a
   const call = callOf(await claimOne(world, 'a'));
   await assert.rejects(
     executeState(world, call, [{}, {}, {}]),
-    /3 outputs with 1 next vertices make 6 .*MAX_STATES_PER_CALL/,
+    /3 outputs with 1 next vertices and 0 joins make 6 .*MAX_STATES_PER_CALL/,
   );
   assert.equal(await summaryOf(world, run), 'a: QUEUED 1');
 });
@@ -132,4 +132,36 @@ test('a run keeps the version it was started with (9)', async (t) => {
   for (const state of await claim(world, ['a'])) await executeState(world, callOf(state), [{}]);
   assert.equal(await summaryOf(world, run), 'a: SUCCESS 1, b: CREATED 1');
   assert.equal(await summaryOf(world, later), 'a: SUCCESS 1, c: CREATED 1');
+});
+
+test('outputs that would store too much are refused, siblings and followers alike, and change nothing', async (t) => {
+  const { world, close } = await openWorld({ limits: { maxCallLength: 1000 } });
+  t.after(close);
+  await givenGraph(world, [vertex('a', ['b']), vertex('b', [], reads('a'))]);
+  const run = await start(world, 'graph', { x: 'x'.repeat(300) });
+  const call = callOf(await claimOne(world, 'a'));
+  await assert.rejects(
+    executeState(world, call, [{ y: '' }, { y: '' }, { y: '' }, { y: '' }, { y: '' }]),
+    /MAX_CALL_LENGTH/,
+  );
+  await assert.rejects(executeState(world, call, [{ y: 'y'.repeat(1001) }]), /have 1001 characters/);
+  assert.equal(await summaryOf(world, run), 'a: QUEUED 1');
+  await executeState(world, call, [{ y: '' }, { y: '' }, { y: '' }]);
+});
+
+test('outputs below many joins are refused by the keys that they would store', async (t) => {
+  const { world, close } = await openWorld({ limits: { maxStatesPerCall: 10 } });
+  t.after(close);
+  const joins = Array.from({ length: 20 }, (_, index) => uniting(`j${index}`, 'a'));
+  await givenGraph(world, [
+    vertex('a', ['b']),
+    vertex(
+      'b',
+      joins.map(({ identifier }) => identifier),
+    ),
+    ...joins,
+  ]);
+  await start(world);
+  const call = callOf(await claimOne(world, 'a'));
+  await assert.rejects(executeState(world, call, [{}]), /make 22 states/);
 });

@@ -187,3 +187,26 @@ test('the inputs of a join that could not be resolved are resolved anew by its m
   await execute(world, 'b', { y: '1' });
   assert.match(await summaryOf(world, run), /d: NEXT_CREATED_ERROR 1/, 'a join is created once');
 });
+
+test('an answer after the end of the lease is refused, also before anybody has noticed the end (3)', async (t) => {
+  const jobs = { schedule: () => {}, start: () => {}, stop: async () => {} };
+  const { world, clock, close } = await openWorld({ jobs, settings: { sweepSeconds: 600 } });
+  t.after(close);
+  await givenGraph(world, [vertex('a')], { leaseSeconds: 2 });
+  await start(world);
+  const call = callOf(await claimOne(world, 'a'));
+  await clock.advanceBy(2000);
+  const refusal = { code: 'STATE_NOT_QUEUED', facts: { status: 'QUEUED' } };
+  await assert.rejects(executeState(world, call, [{}]), refusal);
+  await assert.rejects(heartbeat(world, call), refusal);
+  await assert.rejects(requeueState(world, call, 1000), refusal);
+});
+
+test('of a very long error the beginning is kept', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  await start(world);
+  const { id } = await fail(world, 'a', 'e'.repeat(100_000));
+  assert.equal((await world.store.states.get(id))?.error?.length, 65_536 + 3);
+});

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { aesGcmCipher } from '../../src/adapters/node-crypto/cipher.ts';
 import { checkEncryptionKey } from '../../src/engine/check-key.ts';
+import { recheckGraph } from '../../src/engine/check-nodes.ts';
 import { getGraph } from '../../src/engine/read-graphs.ts';
 import { readSecrets } from '../../src/engine/read-secrets.ts';
 import { registerNodes } from '../../src/engine/register-nodes.ts';
@@ -101,6 +102,14 @@ test('a graph that is put while its node is registered ends VALID, whichever com
   for (let index = 0; index < 20; index++) {
     assert.equal((await getGraph(world, { namespace: NS, name: `g${index}` })).validationStatus, 'VALID');
   }
+});
+
+test('a put that finds its nodes registered meanwhile answers VALID, also when the registration stored it first', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  const asPut = await putVertices(world, [vertex('a')]);
+  await registerFor(world, [vertex('a')]);
+  assert.equal((await recheckGraph(world, asPut)).validationStatus, 'VALID');
 });
 
 test('a change makes a version; the same again and a change of secret values alone do not', async (t) => {

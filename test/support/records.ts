@@ -148,8 +148,8 @@ export function joinQuestion(
 ): JoinQuestion {
   const { state, ...rest } = more;
   const id = stateIdOf(`${key.owner} ${key.join}`);
-  const inputsOf = (collected: ReadonlyMap<string, readonly JsonObject[]>) =>
-    Object.fromEntries([...collected].map(([vertex, outputs]) => [vertex, JSON.stringify(outputs)]));
+  const inputsOf = (collected: ReadonlyMap<string, Iterable<JsonObject>>) =>
+    Object.fromEntries([...collected].map(([vertex, outputs]) => [vertex, JSON.stringify([...outputs])]));
   return {
     key,
     id,
@@ -162,7 +162,7 @@ export function joinQuestion(
 
 /** A claim of up to a hundred states under token `claim`. */
 export function claimRequest(nodeNames: readonly string[], more: Partial<ClaimRequest> = {}): ClaimRequest {
-  const rest = { limit: 100, nowMs: AT_MS, token: tokenOf('claim'), defaultLeaseSeconds: 60 };
+  const rest = { limit: 100, maxLength: 1_000_000_000, nowMs: AT_MS, token: tokenOf('claim'), defaultLeaseSeconds: 60 };
   return { namespace: SPACE, nodeNames, ...rest, ...more };
 }
 

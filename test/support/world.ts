@@ -21,10 +21,12 @@ export const START_MS = Date.UTC(2026, 10, 21, 9);
 export const TEST_LIMITS: Limits = {
   maxBodyBytes: 1024 * 1024,
   maxJsonDepth: 32,
+  maxNames: 20_000,
   maxVertices: 100,
   maxTriggers: 10,
   maxOutputs: 2000,
   maxStatesPerCall: 10_000,
+  maxCallLength: 10_000_000,
   maxNameLength: 100,
   maxValueLength: 100_000,
   maxBatchSize: 500,

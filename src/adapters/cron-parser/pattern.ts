@@ -54,9 +54,9 @@ function readAnew(expression: string): ReadPattern {
   }
   const [minute, hour, dayOfMonth, month, dayOfWeek] = texts.map(readField);
   if (!minute || !hour || !dayOfMonth || !month || !dayOfWeek) return refused(expression, fieldProblems(texts));
-  const hours = hour.flatMap((fields) => fields.hour.values);
-  const minutes = minute.flatMap((fields) => fields.minute.values);
-  const minutesOfDay = [...new Set(hours.flatMap((hour) => minutes.map((minute) => hour * 60 + minute)))];
+  const hours = [...new Set(hour.flatMap((fields) => fields.hour.values))];
+  const minutes = [...new Set(minute.flatMap((fields) => fields.minute.values))];
+  const minutesOfDay = hours.flatMap((hour) => minutes.map((minute) => hour * 60 + minute));
   const matchesDay = dayMatcher(
     dayOfMonth.map((fields) => fields.dayOfMonth),
     new Set(month.flatMap((fields) => fields.month.values)),

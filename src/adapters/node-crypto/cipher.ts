@@ -34,11 +34,6 @@ export function parseEncryptionKey(text: string): Buffer | null {
   return KEY_TEXT.test(trimmed) ? Buffer.from(trimmed, 'base64') : null;
 }
 
-/** @returns a new key: 32 random bytes in URL-safe base64 with padding, 44 characters. */
-export function generateEncryptionKey(): string {
-  return encode(randomBytes(KEY_BYTES));
-}
-
 /**
  * Encrypts texts with AES-256-GCM. A text goes through UTF-8, so a lone surrogate comes back as U+FFFD.
  *

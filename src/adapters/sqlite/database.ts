@@ -101,9 +101,14 @@ export class Database {
     });
   }
 
-  /** Whether the last group could not be written as a whole. */
+  /** Whether a group could not be written since the last `forgetFailure`. */
   get hasFailed(): boolean {
     return this.#hasFailed;
+  }
+
+  /** Tells that changes can be written again. */
+  forgetFailure(): void {
+    this.#hasFailed = false;
   }
 
   #flush(): void {
@@ -113,7 +118,6 @@ export class Database {
       this.#connection.exec('BEGIN IMMEDIATE');
       const settled = group.map((pending) => this.#settle(pending));
       this.#connection.exec('COMMIT');
-      this.#hasFailed = false;
       for (const { pending, outcome } of settled) {
         if (outcome.ok) pending.resolve(outcome.result);
         else pending.reject(outcome.error);

@@ -20,8 +20,8 @@ interface GraphRow {
   readonly secrets: string;
 }
 
-/** How many parsed definitions are kept. */
-const CACHED_DEFINITIONS = 500;
+/** How many characters of definitions are kept parsed. */
+const CACHED_LENGTH = 16 * 1024 * 1024;
 
 const GRAPHS = `SELECT graph.*, graph_version.secrets FROM graph
   JOIN graph_version ON graph_version.graph = graph.key AND graph_version.version = graph.version`;
@@ -43,8 +43,9 @@ function replaceSchedule(database: Database, graph: number, schedule: readonly S
     database.run(sql, graph, expression, timezone);
   }
   for (const { expression, timezone, nextSlotMs } of schedule) {
-    const sql =
-      'INSERT INTO schedule (graph, expression, timezone, next_slot) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING';
+    // A slot far ahead was set by a clock that was; one that has fired has its record, and fires no more.
+    const sql = `INSERT INTO schedule (graph, expression, timezone, next_slot) VALUES (?, ?, ?, ?)
+      ON CONFLICT DO UPDATE SET next_slot = min(next_slot, excluded.next_slot)`;
     database.run(sql, graph, expression, timezone, nextSlotMs);
   }
 }
@@ -52,7 +53,7 @@ function replaceSchedule(database: Database, graph: number, schedule: readonly S
 /** Graph templates in SQLite. */
 export function sqliteGraphs(database: Database): GraphStore {
   // A version never changes once it is committed, and only committed ones are read here.
-  const definitions = new LRUCache<string, GraphDefinition>({ max: CACHED_DEFINITIONS });
+  const definitions = new LRUCache<string, GraphDefinition>({ maxSize: CACHED_LENGTH });
 
   const definitionOf = (graph: number, version: number): GraphDefinition => {
     const cached = definitions.get(`${graph}:${version}`);
@@ -61,7 +62,7 @@ export function sqliteGraphs(database: Database): GraphStore {
     const row = database.one<{ definition: string }>(sql, graph, version);
     if (row === undefined) throw new Error(`graph ${graph} has no version ${version}`);
     const definition: GraphDefinition = JSON.parse(row.definition);
-    definitions.set(`${graph}:${version}`, definition);
+    definitions.set(`${graph}:${version}`, definition, { size: row.definition.length });
     return definition;
   };
 

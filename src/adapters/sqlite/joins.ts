@@ -37,37 +37,52 @@ function branchOf(database: Database, owner: StateId, id: StateId, steps: Map<St
   return places.reverse();
 }
 
-/** The outputs that a join collects by vertex, in fan-out order. */
+/** The ids of the SUCCESS states of a vertex that a join collects, in fan-out order. */
+function collectedStates(
+  database: Database,
+  key: JoinKey,
+  identifier: string,
+  steps: Map<StateId, StepRow>,
+): StateId[] {
+  const rows = database.all<{ id: StateId }>(
+    `SELECT state.id FROM hold JOIN state ON state.id = hold.state
+     WHERE hold.owner = ? AND hold.vertex = ? AND state.identifier = ? AND state.status = 'SUCCESS'
+     ORDER BY hold.state`,
+    key.owner,
+    key.join,
+    identifier,
+  );
+  const branches = rows.map(({ id }) => ({ id, places: branchOf(database, key.owner, id, steps) }));
+  branches.sort((a, b) => compareBranches(a.places, b.places));
+  return branches.map(({ id }) => id);
+}
+
+/**
+ * The outputs that a join collects by vertex, in fan-out order. Each is read when its turn comes, so that memory holds
+ * one of them, and not all.
+ */
 export function collectOutputs(
   database: Database,
   { key, collects }: Pick<JoinQuestion, 'key' | 'collects'>,
-): ReadonlyMap<string, readonly JsonObject[]> {
+): ReadonlyMap<string, Iterable<JsonObject>> {
   const steps = new Map<StateId, StepRow>();
-  const collected = collects.map((identifier) => {
-    const rows = database.all<{ id: StateId; outputs: string | null }>(
-      `SELECT state.id, state.outputs FROM hold JOIN state ON state.id = hold.state
-       WHERE hold.owner = ? AND hold.vertex = ? AND state.identifier = ? AND state.status = 'SUCCESS'
-       ORDER BY hold.state`,
-      key.owner,
-      key.join,
-      identifier,
-    );
-    const branches = rows.map(({ id, outputs }) => ({
-      outputs: outputsOf(outputs) ?? {},
-      places: branchOf(database, key.owner, id, steps),
-    }));
-    branches.sort((a, b) => compareBranches(a.places, b.places));
-    return [identifier, branches.map(({ outputs }) => outputs)] as const;
-  });
-  return new Map(collected);
+  const read = (id: StateId): JsonObject => {
+    const row = database.one<{ outputs: string | null }>('SELECT outputs FROM state WHERE id = ?', id);
+    return outputsOf(row?.outputs ?? null) ?? {};
+  };
+  return new Map(
+    collects.map((identifier) => {
+      const ids = collectedStates(database, key, identifier, steps);
+      return [identifier, { [Symbol.iterator]: () => ids.values().map(read) }];
+    }),
+  );
 }
 
 function arrived(database: Database, { key, arrivalsFrom }: JoinQuestion): boolean {
   if (arrivalsFrom === null) return true;
-  const marks = arrivalsFrom.map(() => '?').join(', ');
   const sql = `SELECT 1 FROM hold JOIN state ON state.id = hold.state
-    WHERE hold.owner = ? AND hold.vertex = ? AND state.identifier IN (${marks}) AND state.status = 'SUCCESS' LIMIT 1`;
-  return database.one(sql, key.owner, key.join, ...arrivalsFrom) !== undefined;
+    WHERE hold.owner = ? AND hold.vertex = ? AND state.identifier IN (SELECT value FROM json_each(?)) AND state.status = 'SUCCESS' LIMIT 1`;
+  return database.one(sql, key.owner, key.join, JSON.stringify(arrivalsFrom)) !== undefined;
 }
 
 /** The unites state that a question calls for now, or null; inside a write. */

@@ -146,6 +146,10 @@ const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (run, identifier, fanout_id)
   ) STRICT, WITHOUT ROWID;
 
+  CREATE TABLE probe (
+    filler TEXT NOT NULL
+  ) STRICT;
+
   CREATE TABLE change (
     cursor INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,
@@ -157,9 +161,6 @@ const MIGRATIONS: readonly string[] = [
   ) STRICT;
   `,
 ];
-
-/** Writes what stands there already: a change that only proves that there can be changes. */
-export const REWRITE_VERSION = `PRAGMA user_version = ${MIGRATIONS.length}`;
 
 /**
  * Brings a database file to the present schema, each step in one transaction.

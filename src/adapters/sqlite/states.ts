@@ -43,10 +43,10 @@ function rowOf(database: Database, id: StateId): StateRow {
   return row;
 }
 
-function allows(guard: Guard, row: StateRow): boolean {
+function allows(guard: Guard, row: StateRow, atMs: number): boolean {
   if (row.status !== guard.from) return false;
   if (guard.claim !== undefined && row.claim !== guard.claim) return false;
-  if (guard.leaseEndedAtMs === undefined) return true;
+  if (guard.leaseEndedAtMs === undefined) return row.lease_until === null || row.lease_until > atMs;
   return row.lease_until !== null && row.lease_until <= guard.leaseEndedAtMs;
 }
 
@@ -62,7 +62,7 @@ function stepsTo(change: Change): readonly (readonly [StateStatus, StateStatus])
 
 function finish(database: Database, change: Change, follow: Follow): Outcome {
   const row = rowOf(database, change.stateId);
-  if (!allows(change, row)) return { kind: 'conflict', status: row.status };
+  if (!allows(change, row, change.atMs)) return { kind: 'conflict', status: row.status };
   const { run: runKey } = row;
   const { stateId, atMs } = change;
   const counts = new CountChanges();
@@ -126,36 +126,42 @@ function leaseEndMs(leaseSeconds: number | null, defaultSeconds: number, nowMs: 
   return seconds === 0 ? null : nowMs + seconds * 1000;
 }
 
-function claim(database: Database, request: ClaimRequest): ClaimedState[] {
+/** Puts one due state into a caller's hands; says how long its inputs are. */
+function claimOne(database: Database, due: DueRow, request: ClaimRequest): readonly [ClaimedState, number] {
   const { nowMs, token } = request;
+  const { id, lease_seconds } = due;
+  const leaseExpiresAtMs = leaseEndMs(lease_seconds, request.defaultLeaseSeconds, nowMs);
+  const sql = `UPDATE state SET status = 'QUEUED', claim = ?, lease_until = ?, updated_at = ? WHERE id = ?`;
+  database.run(sql, token, leaseExpiresAtMs, nowMs, id);
+  const row = rowOf(database, id);
+  recordChange(database, { runKey: row.run, stateId: id, from: 'CREATED', to: 'QUEUED', cause: 'claim', atMs: nowMs });
+  const claimed: ClaimedState = {
+    id,
+    nodeName: row.node_name,
+    identifier: row.identifier,
+    inputs: inputsOf(row.inputs) ?? {},
+    createdAtMs: row.created_at,
+    runId: row.run_id,
+    graphName: row.graph,
+    retryCount: row.retry_count,
+    claim: token,
+    leaseExpiresAtMs,
+  };
+  return [claimed, row.inputs?.length ?? 0];
+}
+
+function claim(database: Database, request: ClaimRequest): ClaimedState[] {
   const due = [...new Set(request.nodeNames)].flatMap((name) => dueStates(database, request, name));
   due.sort((a, b) => a.due_at - b.due_at || (a.id < b.id ? -1 : 1));
-  return due.slice(0, request.limit).map(({ id, lease_seconds }) => {
-    const leaseExpiresAtMs = leaseEndMs(lease_seconds, request.defaultLeaseSeconds, nowMs);
-    const sql = `UPDATE state SET status = 'QUEUED', claim = ?, lease_until = ?, updated_at = ? WHERE id = ?`;
-    database.run(sql, token, leaseExpiresAtMs, nowMs, id);
-    const row = rowOf(database, id);
-    recordChange(database, {
-      runKey: row.run,
-      stateId: id,
-      from: 'CREATED',
-      to: 'QUEUED',
-      cause: 'claim',
-      atMs: nowMs,
-    });
-    return {
-      id,
-      nodeName: row.node_name,
-      identifier: row.identifier,
-      inputs: inputsOf(row.inputs) ?? {},
-      createdAtMs: row.created_at,
-      runId: row.run_id,
-      graphName: row.graph,
-      retryCount: row.retry_count,
-      claim: token,
-      leaseExpiresAtMs,
-    };
-  });
+  const states: ClaimedState[] = [];
+  let length = 0;
+  for (const row of due.slice(0, request.limit)) {
+    if (length >= request.maxLength) break;
+    const [state, itsLength] = claimOne(database, row, request);
+    states.push(state);
+    length += itsLength;
+  }
+  return states;
 }
 
 function storedOutputs(database: Database, id: StateId): JsonObject {
@@ -230,9 +236,11 @@ export function sqliteStates(database: Database): StateStore {
       database.write(() => {
         const { stateId } = guard;
         const row = rowOf(database, stateId);
-        if (!allows(guard, row)) return { kind: 'conflict', status: row.status };
+        // What is returned was never answered, so its lease does not matter.
+        if (!allows(guard, row, cause === 'claim returned' ? Number.NEGATIVE_INFINITY : atMs))
+          return { kind: 'conflict', status: row.status };
         database.run(
-          `UPDATE state SET status = 'CREATED', due_at = ?, claim = NULL, lease_until = NULL, updated_at = ? WHERE id = ?`,
+          `UPDATE state SET status = 'CREATED', due_at = coalesce(?, due_at), claim = NULL, lease_until = NULL, updated_at = ? WHERE id = ?`,
           dueAtMs,
           atMs,
           stateId,
@@ -244,7 +252,7 @@ export function sqliteStates(database: Database): StateStore {
     heartbeat: (guard, atMs, defaultLeaseSeconds) =>
       database.write(() => {
         const row = rowOf(database, guard.stateId);
-        if (!allows(guard, row)) return { kind: 'conflict', status: row.status };
+        if (!allows(guard, row, atMs)) return { kind: 'conflict', status: row.status };
         const node = database.one<{ lease_seconds: number | null }>(
           'SELECT lease_seconds FROM node WHERE namespace = ? AND name = ?',
           row.node_namespace,
@@ -273,7 +281,7 @@ export function sqliteStates(database: Database): StateStore {
       const rows = database.all<
         Omit<StateNode, 'nodeName' | 'parentId'> & { node_name: string; parent: StateId | null }
       >(
-        `SELECT state.id, node_key.name AS node_name, state.identifier, state.status, state.error, state.parent
+        `SELECT state.id, node_key.name AS node_name, state.identifier, state.status, substr(state.error, 1, 1000) AS error, state.parent
          FROM state JOIN node_key ON node_key.key = state.node WHERE state.run = ? ORDER BY state.id`,
         run.key,
       );

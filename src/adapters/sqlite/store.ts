@@ -8,8 +8,11 @@ import { sqliteGraphs } from './graphs.ts';
 import { sqliteNodes } from './nodes.ts';
 import { sqliteRuns } from './runs.ts';
 import { sqliteSchedule } from './schedule.ts';
-import { migrate, REWRITE_VERSION } from './schema.ts';
+import { migrate } from './schema.ts';
 import { sqliteStates } from './states.ts';
+
+/** Half of what a store that has failed must be able to write before it counts as usable. */
+const PROBE_BYTES = 32 * 1024;
 
 /** The page cache of SQLite in KiB. */
 const CACHE_KIB = 16 * 1024;
@@ -53,6 +56,13 @@ function openConnection(folder: string): DatabaseSync {
   return connection;
 }
 
+/** Writes as much as an ordinary call may, and takes it away again; rejects while there is no room for it. */
+async function tryOut(database: Database): Promise<void> {
+  await database.write(() => database.run(`INSERT INTO probe VALUES (hex(zeroblob(${PROBE_BYTES})))`));
+  await database.write(() => database.run('DELETE FROM probe'));
+  database.forgetFailure();
+}
+
 /**
  * Opens the embedded store.
  *
@@ -72,7 +82,8 @@ export function openSqliteStore(folder: string): Store {
     fault: async () => {
       try {
         // A sync for each question would cost more than it tells, so only a store that has failed is tried out.
-        await database.write(() => database.run(database.hasFailed ? REWRITE_VERSION : 'SELECT 1'));
+        if (database.hasFailed) await tryOut(database);
+        else await database.write(() => undefined);
         return null;
       } catch (error) {
         return error instanceof Error ? error.message : String(error);

@@ -211,7 +211,9 @@ test('on a full disk a store refuses every call of the turn, and nothing that ca
   ];
   for (const call of calls()) await assert.rejects(call, UNAVAILABLE);
   assert.deepEqual(await visible(store), before);
+  assert.match((await store.fault()) ?? '', /full/, 'the store says that it cannot be used');
   makeRoom();
+  assert.equal(await store.fault(), null);
   await Promise.all(calls());
   assert.equal((await store.states.get(root.id))?.status, 'SUCCESS');
   assert.equal((await store.runs.page(SPACE, 1, 10)).total, 2);

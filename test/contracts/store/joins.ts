@@ -69,7 +69,8 @@ const JOIN = joinQuestion(KEY).id;
 
 /** What a join collects now of some vertices. */
 async function collected(store: Store, key: JoinKey, ...collects: string[]) {
-  return Object.fromEntries(await store.states.collect({ key, collects }));
+  const found = await store.states.collect({ key, collects });
+  return Object.fromEntries([...found].map(([identifier, outputs]) => [identifier, [...outputs]]));
 }
 
 /** The branches of a nested fan-out: `a` gave three outputs, each followed by a `b`, some of which gave several. */
