@@ -2,7 +2,8 @@
 
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { INTERNAL_ERROR } from './errors.ts';
 import { describeApi } from './openapi.ts';
 import type { Rules } from './typed-server.ts';
 
@@ -20,10 +21,17 @@ const CONTENT_SECURITY_POLICY = [
 
 /** The API description, and the page that shows it. */
 export interface Documentation {
-  /** An OpenAPI 3.1 document. */
-  readonly description: object;
+  /** An OpenAPI 3.1 document as JSON, written once and not for each call. */
+  readonly description: Buffer;
   /** Serves what is under `/docs`; it does not listen itself. */
   readonly page: FastifyInstance;
+}
+
+/** Answers to what the page cannot serve in the form of all other answers, with the reason in `detail`. */
+function showError({ statusCode = 500, message }: FastifyError, _request: FastifyRequest, reply: FastifyReply): void {
+  const isCallers = statusCode >= 400 && statusCode < 500;
+  const body = isCallers ? { detail: `The documentation cannot show this: ${message}` } : INTERNAL_ERROR;
+  void reply.code(isCallers ? statusCode : 500).send(body);
 }
 
 /**
@@ -34,6 +42,8 @@ export interface Documentation {
 export async function openDocumentation(rules: Rules, version: string): Promise<Documentation> {
   const description = await describeApi(rules, version);
   const page = fastify();
+  // The plugins take it over from here, so it must stand before them.
+  page.setErrorHandler(showError);
   await page.register(swagger, { openapi: {} });
   await page.register(swaggerUi, {
     routePrefix: '/docs',
@@ -46,5 +56,5 @@ export async function openDocumentation(rules: Rules, version: string): Promise<
     reply.code(404).send({ detail: `The documentation has no page ${request.url.slice(0, 300)}` }),
   );
   await page.ready();
-  return { description, page };
+  return { description: Buffer.from(JSON.stringify(description)), page };
 }

@@ -108,7 +108,7 @@ function isJsonObject(value: unknown): value is JsonObject {
 
 /** Any JSON object. It came out of a JSON parser, so what is in it needs no look. */
 export const jsonObject = z
-  .custom<JsonObject>(isJsonObject, { error: 'must be an object' })
+  .custom<JsonObject>(isJsonObject, { error: 'must be an object', abort: true })
   .meta({ type: 'object', additionalProperties: true });
 
 /** Any JSON value. */

@@ -1,35 +1,40 @@
-// Reads the bodies of requests. What comes out is JSON that every part behind can hold: bounded in depth and in the
-// length of its texts, without names that JavaScript objects or stores cannot carry, without half characters.
+// Reads the bodies of requests. What comes out is JSON that every part behind can hold: bounded in depth, in the number
+// of its names and in the length of its texts, without infinite numbers, without names that JavaScript objects or
+// stores cannot carry, without half characters.
 
 import { isUtf8 } from 'node:buffer';
 import type { FastifyBodyParser } from 'fastify';
 import secureJson from 'secure-json-parse';
 import { KnownError, type RequestFault, RequestRefused } from '../domain/errors.ts';
 import type { Limits } from '../engine/world.ts';
+import { MOST_FAULTS, stepOf } from './faults.ts';
 import { findJsonFault } from './json-fault.ts';
 
 const QUOTE = 0x22;
+const COLON = 0x3a;
 const BACKSLASH = 0x5c;
 /** Square and curly brackets differ in one bit, which is set in the curly ones. */
 const BRACKET_BIT = 0x20;
 const OPENING = 0x7b;
 const CLOSING = 0x7d;
 
-/** More faults than this help nobody. */
-const MOST_FAULTS = 100;
-
-/** A name in the place of a fault is cut to so many characters. */
-const MOST_NAME_CHARACTERS = 300;
-
 /** JavaScript objects cannot carry this name as data. */
 const FORBIDDEN_NAME = '__proto__';
 
+/** What JSON can write and no number can hold; JSON.parse makes it infinite, and infinity cannot be written as JSON. */
+const NUMBER_TOO_LARGE = {
+  type: 'number_too_large',
+  msg: `is too large; a number is at most ${Number.MAX_VALUE}, with or without a minus sign`,
+};
+
+/**
+ * Every number that is too large is written like this: an exponent of two digits needs more than 200 digits in front
+ * of it. A text may look the same. To start only where digits start keeps it linear.
+ */
+const PERHAPS_TOO_LARGE = /\d[eE]\+?\d{3}|(?<!\d)\d{200}/;
+
 /** Tells what is wrong with one text of a body, be it a value or the name of a field. */
 type TextCheck = (text: string, isName: boolean) => Omit<RequestFault, 'loc'> | null;
-
-function shortened(step: string | number): string | number {
-  return typeof step === 'string' ? step.slice(0, MOST_NAME_CHARACTERS) : step;
-}
 
 function refuse(type: string, loc: readonly number[], msg: string): never {
   throw new RequestRefused([{ type, loc: ['body', ...loc], msg }]);
@@ -41,6 +46,8 @@ interface Outline {
   readonly tooDeepAt: number | null;
   /** The bytes of the longest text or name; it has no more characters than that. */
   readonly longestText: number;
+  /** How many names there are; each has a colon behind it. */
+  readonly names: number;
 }
 
 /** The offset of the double quote that ends a text, or that of the body's end. */
@@ -53,36 +60,38 @@ function endOfText(bytes: Buffer, start: number): number {
 function outlineOf(bytes: Buffer, maxDepth: number): Outline {
   let depth = 0;
   let longestText = 0;
+  let names = 0;
   for (let offset = 0; offset < bytes.length; offset++) {
     const byte = bytes[offset] ?? 0;
     if (byte === QUOTE) {
       const end = endOfText(bytes, offset + 1);
       longestText = Math.max(longestText, end - offset - 1);
       offset = end;
-    } else if ((byte | BRACKET_BIT) === CLOSING) depth -= 1;
+    } else if (byte === COLON) names += 1;
+    else if ((byte | BRACKET_BIT) === CLOSING) depth -= 1;
     else if ((byte | BRACKET_BIT) === OPENING) {
       depth += 1;
-      if (depth > maxDepth) return { tooDeepAt: offset, longestText };
+      if (depth > maxDepth) return { tooDeepAt: offset, longestText, names };
     }
   }
-  return { tooDeepAt: null, longestText };
+  return { tooDeepAt: null, longestText, names };
 }
 
-/** Looks at every text of a body. It recurses, so the nesting must be bounded. */
+/** Looks at every text and number of a body. It recurses, so the nesting must be bounded. */
 function findFaults(value: unknown, check: TextCheck): RequestFault[] {
   const faults: RequestFault[] = [];
   const path: (string | number)[] = ['body'];
-  const look = (text: string, isName: boolean) => {
-    const fault = check(text, isName);
-    if (fault !== null && faults.length < MOST_FAULTS) faults.push({ ...fault, loc: path.map(shortened) });
+  const tell = (fault: ReturnType<TextCheck>) => {
+    if (fault !== null && faults.length < MOST_FAULTS) faults.push({ ...fault, loc: path.map(stepOf) });
   };
   const walk = (part: unknown): void => {
-    if (typeof part === 'string') look(part, false);
+    if (typeof part === 'string') tell(check(part, false));
+    else if (typeof part === 'number' && !Number.isFinite(part)) tell(NUMBER_TOO_LARGE);
     if (typeof part !== 'object' || part === null) return;
     const isList = Array.isArray(part);
     for (const [name, item] of Object.entries(part)) {
       path.push(isList ? Number(name) : name);
-      if (!isList) look(name, true);
+      if (!isList) tell(check(name, true));
       walk(item);
       path.pop();
     }
@@ -148,15 +157,18 @@ export function readJsonBody(bytes: Buffer, limits: Limits): unknown {
   if (bytes.length === 0) return undefined;
   if (!isUtf8(bytes)) refuse('json_invalid', [], 'the body is not valid UTF-8');
   const outline = outlineOf(bytes, limits.maxJsonDepth);
-  const { tooDeepAt } = outline;
+  const { tooDeepAt, names } = outline;
   if (tooDeepAt !== null) {
     const msg = `at byte ${tooDeepAt} objects and arrays are nested deeper than ${limits.maxJsonDepth} (MAX_JSON_DEPTH)`;
     refuse('json_too_deep', [tooDeepAt], msg);
   }
+  if (names > limits.maxNames) {
+    refuse('too_many_names', [], `${names} names of fields; at most ${limits.maxNames} are allowed (MAX_NAMES)`);
+  }
   const text = bytes.toString('utf8');
   const value = parse(text);
   const checks = checksFor(text, outline, limits);
-  if (checks.length === 0) return value;
+  if (checks.length === 0 && !PERHAPS_TOO_LARGE.test(text)) return value;
   const faults = findFaults(value, (part, isName) => {
     for (const check of checks) {
       const fault = check(part, isName);

@@ -6,6 +6,9 @@ import type { TypedServer } from './typed-server.ts';
 
 const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'PUT', 'POST', 'PATCH', 'DELETE'];
 
+/** The absolute URLs that the router takes for one; it wants an authority, and no fragment. */
+const ABSOLUTE_URL = /^https?:\/\/[^/?#][^#]*$/i;
+
 /** A path that no route has. */
 const NOWHERE = '/nowhere';
 
@@ -32,8 +35,8 @@ function isReadable(url: string): boolean {
  * @param url the path and the query as they came.
  */
 export function readableUrl(url: string | undefined): string {
-  if (url === undefined || !/^(?:\/|https?:\/\/)/i.test(url)) return NOWHERE;
-  return isReadable(url) ? url : NOWHERE;
+  if (url === undefined || !isReadable(url)) return NOWHERE;
+  return url.startsWith('/') || (ABSOLUTE_URL.test(url) && URL.canParse(url)) ? url : NOWHERE;
 }
 
 function methodsAt(server: TypedServer, path: string): string[] {

@@ -155,6 +155,9 @@ export async function createServer(world: World, options: ServerOptions): Promis
   server.addContentTypeParser('application/json', { parseAs: 'buffer' }, jsonBodyParser(world.limits));
   await addHooks(server, world, options);
   addRoutes(server, world, options.version);
+  // Each of the requests that a caller sends without waiting for answers listens for the end of their connection; that
+  // many of them are no leak.
+  server.server.on('connection', (socket: Socket) => socket.setMaxListeners(0));
   // Node would answer to both by itself, without a body or not at all.
   server.server.on('connect', refuseTunnel);
   server.server.on('checkExpectation', (request, response) => server.routing(request, response));

@@ -1,6 +1,7 @@
 import type { FastifySchemaCompiler } from 'fastify';
 import type { z } from 'zod';
 import { type RequestFault, RequestRefused } from '../domain/errors.ts';
+import { MOST_FAULTS, stepOf } from './faults.ts';
 
 type Issue = z.core.$ZodIssue;
 
@@ -11,12 +12,6 @@ const PLACES: Readonly<Record<string, string>> = {
   querystring: 'query',
   headers: 'header',
 };
-
-/** More faults than this help nobody. */
-const MOST_FAULTS = 100;
-
-/** A name in the place of a fault is cut to so many characters. */
-const MOST_NAME_CHARACTERS = 300;
 
 const ARTICLES: Readonly<Record<string, string>> = {
   array: 'a list',
@@ -61,12 +56,9 @@ const describe: z.core.$ZodErrorMap = (issue) => {
 function faultOf(issue: Issue, place: string): RequestFault {
   // What is wrong with the name of a field is told by an issue inside the issue.
   const [inner] = issue.code === 'invalid_key' ? issue.issues : [];
-  const steps = issue.path.map((step) =>
-    typeof step === 'number' ? step : String(step).slice(0, MOST_NAME_CHARACTERS),
-  );
   return {
     type: typeOf(issue),
-    loc: [place, ...steps],
+    loc: [place, ...issue.path.map(stepOf)],
     msg: inner === undefined ? issue.message : `the name of the field ${inner.message}`,
   };
 }

@@ -125,6 +125,49 @@ test('404: what is not there, whatever its body', async () => {
   assert.deepEqual(json, { detail: 'There is no path /v0/nothing; /docs lists what there is' });
 });
 
+test('404: an absolute URL that none can read, with the id and the line of every request', async () => {
+  const urls = [
+    'http:///health',
+    'http://',
+    'http://[::1/health',
+    'http://x:99999/health',
+    'http://?/health',
+    'http://x/#/',
+  ];
+  for (const url of urls) {
+    const linesBefore = open.lines.length;
+    const connection = await openConnection(open.port);
+    connection.write(requestText('GET', url, undefined, ['connection: close']));
+    const answer = await connection.closed();
+    assert.match(
+      answer,
+      /^HTTP\/1\.1 404 .*\r\nx-exosphere-request-id: [\da-f-]{36}\r\n.*\{"detail":"There is no/s,
+      url,
+    );
+    assert.deepEqual(
+      open.lines.slice(linesBefore).map(({ status }) => status),
+      [404],
+    );
+  }
+});
+
+test('what the documentation cannot show is told with the reason', async () => {
+  for (const [path, status, headers] of [
+    ['/docs/static/../x', 403, []],
+    ['/docs/static/%00', 403, []],
+    ['/docs/static/index.css', 416, ['range: bytes=99999999-']],
+    ['/docs/nothing', 404, []],
+  ] as const) {
+    const connection = await openConnection(open.port);
+    connection.write(requestText('GET', path, undefined, ['connection: close', ...headers]));
+    const answer = await connection.closed();
+    assert.match(
+      answer,
+      new RegExp(`^HTTP/1\\.1 ${status} .*\\r\\n\\r\\n\\{"detail":"The documentation [^"]+"\\}$`, 's'),
+    );
+  }
+});
+
 test('404: states and graphs that are not there', async () => {
   const cases = [
     [`${STATE}/executed`, post({ outputs: [] }), 'State not found'],

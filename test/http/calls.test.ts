@@ -376,3 +376,19 @@ test('the names of JavaScript are names as any other', async () => {
   const next = firstOf((await call('POST', `/v0/namespace/${ns}/states/enqueue`, claim)).states);
   assert.deepEqual(next.inputs, { x: 'h', valueOf: 'c' });
 });
+
+test('a schema may be as long as allowed and no longer', async () => {
+  const schemaOf = (length: number) => ({ enum: ['x'.repeat(90_000), 'x'.repeat(90_000), 'x'.repeat(length)] });
+  const room = 262_144 - JSON.stringify(schemaOf(0)).length;
+  const path = `/v0/namespace/ns-${randomUUID()}/nodes/`;
+  const bodyWith = (schema: object) => ({
+    runtime_name: 'runtime',
+    nodes: [{ name: 'A', inputs_schema: {}, outputs_schema: {}, secrets: [], ...schema }],
+  });
+  await call('PUT', path, bodyWith({ inputs_schema: schemaOf(room), outputs_schema: schemaOf(room) }));
+  for (const field of ['inputs_schema', 'outputs_schema']) {
+    const { detail } = await call('PUT', path, bodyWith({ [field]: schemaOf(room + 1) }), 422);
+    const { loc, msg } = firstOf(detail);
+    assert.deepEqual([loc, msg], [['body', 'nodes', 0, field], 'is longer than 262,144 characters as JSON']);
+  }
+});

@@ -6,7 +6,7 @@ import { readJsonBody } from '../../src/http/json-body.ts';
 import { findJsonFault } from '../../src/http/json-fault.ts';
 import { TEST_LIMITS } from '../support/world.ts';
 
-const LIMITS = { ...TEST_LIMITS, maxJsonDepth: 8, maxValueLength: 100 };
+const LIMITS = { ...TEST_LIMITS, maxJsonDepth: 8, maxNames: 50, maxValueLength: 100 };
 
 function read(text: string | Uint8Array): unknown {
   return readJsonBody(Buffer.from(text), LIMITS);
@@ -126,6 +126,42 @@ test('a text may be as long as allowed and no longer', () => {
   // Counted in characters, not in bytes or in the signs of escapes.
   assert.deepEqual(faultsOf(`["${'é'.repeat(100)}"]`), []);
   assert.deepEqual(faultsOf(`["${'\\u00e9'.repeat(100)}"]`), []);
+});
+
+test('a body may have as many names as allowed and no more', () => {
+  const named = (count: number) => `[${Array.from({ length: count }, () => '{"a:":":"}').join()}]`;
+  assert.deepEqual(faultsOf(named(50)), []);
+  assert.deepEqual(faultsOf(named(51)), [['too_many_names', ['body']]]);
+  assert.throws(() => read(named(51)), { message: /51 names of fields; at most 50 are allowed \(MAX_NAMES\)/ });
+  // Before anything is parsed, even a name that comes again and again.
+  assert.deepEqual(faultsOf(`{${'"a":1,'.repeat(51)}`), [['too_many_names', ['body']]]);
+  // Colons in texts, behind escaped quotes and backslashes, count for nothing.
+  assert.deepEqual(faultsOf(JSON.stringify([`"${':'.repeat(60)}\\`, ':'.repeat(60)])), []);
+});
+
+test('a number that becomes infinite is refused, one that does not is not', () => {
+  const large = ['1e400', '-1E+309', '1.5e0400', '1e999999', `1${'0'.repeat(309)}`, `-1${'0'.repeat(210)}.5e99`];
+  for (const number of large) {
+    assert.deepEqual(faultsOf(`{"a":[0,${number}]}`), [['number_too_large', ['body', 'a', 1]]], number);
+    assert.deepEqual(faultsOf(number), [['number_too_large', ['body']]], number);
+  }
+  assert.throws(() => read('1e400'), { message: /is too large; a number is at most 1\.7976931348623157e\+308/ });
+  const fine = ['1e308', '1e-400', '1.7976931348623157e308', '0e999', `0.${'1'.repeat(400)}`, `1${'0'.repeat(308)}`];
+  for (const number of fine) assert.equal(read(number), JSON.parse(number), number);
+  assert.deepEqual(read('["1e400"]'), ['1e400']);
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 400 }), fc.integer({ min: -400, max: 400 }), (digits, exponent) => {
+      const number = `${'9'.repeat(digits)}e${exponent}`;
+      assert.equal(faultsOf(number).length, Number.isFinite(Number(number)) ? 0 : 1, number);
+    }),
+  );
+});
+
+test('to look for numbers that are too large costs little', () => {
+  const startMs = performance.now();
+  read(`[${`${'1'.repeat(199)},`.repeat(40_000)}1]`);
+  read(`[${'1'.repeat(8_000_000)}e-8000000]`);
+  assert.ok(performance.now() - startMs < 3000);
 });
 
 test('half a character is refused wherever it stands', () => {

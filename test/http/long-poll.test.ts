@@ -115,3 +115,50 @@ test('a connection may carry many claims', async () => {
   process.off('warning', warn);
   assert.deepEqual(warnings, []);
 });
+
+test('a claim whose answer never had its turn on the connection is given back, once', async (t) => {
+  const { world } = open.testWorld;
+  await givenGraph(world, [vertex('behind')], { name: 'behind' });
+  const giveBack = t.mock.method(world.dispatcher, 'giveBack');
+  const connection = await openConnection(open.port);
+  const arrived = open.arrival();
+  connection.write(claimText('in-front', 60_000) + claimText('behind', 60_000));
+  await arrived;
+  await start(world, 'behind');
+  await until(async () => (await world.store.states.nextDueMs(NS, ['behind'])) === null);
+  assert.equal(giveBack.mock.callCount(), 0);
+  connection.socket.destroy();
+  await until(async () => (await world.store.states.nextDueMs(NS, ['behind'])) !== null);
+  assert.equal((await claimOne(world, 'behind')).retryCount, 0);
+  assert.equal(giveBack.mock.calls.filter(({ arguments: [states] }) => states.length > 0).length, 1);
+  assert.equal(connection.received(), '');
+});
+
+test('a claim whose answer had to wait for its turn stays with its caller', async (t) => {
+  const { world } = open.testWorld;
+  await givenGraph(world, [vertex('turn')], { name: 'turn' });
+  await start(world, 'turn');
+  const giveBack = t.mock.method(world.dispatcher, 'giveBack');
+  const connection = await openConnection(open.port);
+  const linesBefore = open.lines.length;
+  connection.write(claimText('in-front', 100) + claimText('turn', 0));
+  await connection.until(/"count":0.*"count":1/s);
+  const closed = connection.closed();
+  connection.socket.destroy();
+  await closed;
+  await until(() => open.lines.length >= linesBefore + 2);
+  assert.equal(await world.store.states.nextDueMs(NS, ['turn']), null);
+  assert.equal(giveBack.mock.callCount(), 0);
+});
+
+test('a connection may carry many claims at the same time', async () => {
+  const warnings: Error[] = [];
+  const warn = (warning: Error) => warnings.push(warning);
+  process.on('warning', warn);
+  const connection = await openConnection(open.port);
+  connection.write(claimText('many', 50).repeat(30));
+  await connection.until(/"count":0/, 30);
+  connection.socket.destroy();
+  process.off('warning', warn);
+  assert.deepEqual(warnings, []);
+});

@@ -15,7 +15,10 @@ export function docsRoutes(server: TypedServer, rules: Rules, version: string): 
   };
   const config = { isOpen: true };
 
-  server.get('/openapi.json', { config }, async () => (await load()).description);
+  server.get('/openapi.json', { config }, async (_request, reply) => {
+    const { description } = await load();
+    return reply.type('application/json; charset=utf-8').send(description);
+  });
 
   const showPage = async (request: FastifyRequest, reply: FastifyReply) => {
     const { page } = await load();

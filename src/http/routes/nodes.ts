@@ -8,6 +8,9 @@ import type { Call, Rules, TypedServer } from '../typed-server.ts';
 const TAGS = ['Runtimes'];
 const SECONDS_OF_TEN_YEARS = 10 * 365 * 24 * 60 * 60;
 
+/** The characters of one schema as JSON. Every list of nodes carries the schemas of all of them. */
+const MOST_SCHEMA_CHARACTERS = 262_144;
+
 const EXAMPLE_SCHEMA = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
 const EXAMPLE_NODE = {
   name: 'Fetch',
@@ -59,6 +62,16 @@ const listAnswer = z.object({ namespace: z.string(), count: z.int(), nodes: z.ar
   ],
 });
 
+/** A JSON Schema; `what` says of what. */
+function nodeSchema(what: string) {
+  const most = MOST_SCHEMA_CHARACTERS.toLocaleString('en');
+  return jsonObject
+    .refine((schema) => JSON.stringify(schema).length <= MOST_SCHEMA_CHARACTERS, {
+      error: `is longer than ${most} characters as JSON`,
+    })
+    .meta({ description: `The JSON Schema of ${what} As JSON it has at most ${most} characters.` });
+}
+
 function registerBody({ limits }: Rules) {
   const name = nonEmptyName(limits);
   const leaseSeconds = wholeNumber(0, SECONDS_OF_TEN_YEARS)
@@ -70,8 +83,8 @@ function registerBody({ limits }: Rules) {
     });
   const node = z.object({
     name,
-    inputs_schema: jsonObject.meta({ description: 'The JSON Schema of the inputs; all are texts.' }),
-    outputs_schema: jsonObject.meta({ description: 'The JSON Schema of one output.' }),
+    inputs_schema: nodeSchema('the inputs; all are texts.'),
+    outputs_schema: nodeSchema('one output.'),
     secrets: z.array(name).max(limits.maxVertices, { error: tooMany('secrets', limits.maxVertices, 'MAX_VERTICES') }),
     lease_seconds: leaseSeconds,
   });

@@ -1,5 +1,6 @@
 // The calls of runtimes: they claim states, and tell what became of them.
 
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
 import { LONGEST_DELAY_MS } from '../../domain/retry-policy.ts';
@@ -139,9 +140,12 @@ function executedBody({ limits }: Rules) {
   });
 }
 
-const erroredBody = z.object({ error: z.string(), claim: claimToken }).meta({
-  examples: [{ error: 'the weather service does not answer', claim: EXAMPLE_CLAIM }],
-});
+const erroredBody = z
+  .object({
+    error: z.string().meta({ description: 'What went wrong; the first 65,536 characters are kept.' }),
+    claim: claimToken,
+  })
+  .meta({ examples: [{ error: 'the weather service does not answer', claim: EXAMPLE_CLAIM }] });
 
 const prunedBody = z.object({ data: jsonObject, claim: claimToken }).meta({
   examples: [{ data: { reason: 'no rain' }, claim: EXAMPLE_CLAIM }],
@@ -317,6 +321,24 @@ async function whileConnected<T>(socket: Socket, work: (gone: AbortSignal) => Pr
   }
 }
 
+/**
+ * Does something, once, when the connection closes before an answer had its turn on it: one that waits behind another
+ * one of the same connection was handed to Node in whole, and yet nobody gets a byte of it.
+ */
+function whenDropped(response: ServerResponse, socket: Socket, work: () => void): void {
+  if (response.socket !== null) return;
+  const drop = () => {
+    response.off('socket', takeTurn);
+    work();
+  };
+  const takeTurn = () => {
+    socket.off('close', drop);
+    if (!socket.writable) work();
+  };
+  socket.once('close', drop);
+  response.once('socket', takeTurn);
+}
+
 function claimRoute(server: TypedServer, world: World): void {
   server.route({
     ...claimCall(world),
@@ -335,6 +357,7 @@ function claimRoute(server: TypedServer, world: World): void {
         returnClaims(world, states);
         return reply.hijack();
       }
+      whenDropped(reply.raw, socket, () => returnClaims(world, states));
       return { count: states.length, namespace, status: 'QUEUED' as const, states: states.map(claimedAnswerOf) };
     },
   });
