@@ -6,7 +6,7 @@ import type { StateId } from './ids.ts';
 import { type JsonObject, own, type TextMap } from './json.ts';
 import { type Resolved, resolveInputs, type Source, type TextTemplate } from './placeholder.ts';
 import type { JoinKey, NewState, Place, StateIdentity } from './state.ts';
-import { joinsToAsk, keysKeptByFailure, keysOfFollower, keysOfJoin, keysOfSuccessor } from './unites.ts';
+import { joinsToAsk, keysKeptByFailure, keysLetGo, keysOfFollower, keysOfJoin, keysOfSuccessor } from './unites.ts';
 
 /**
  * Gives a state's id from what caused it, the same for the same cause.
@@ -210,7 +210,7 @@ function planBranch(
     return { ending: { status: 'SUCCESS', error: null, place, held: [] }, followers: followers.value, released: keys };
   }
   const held = keysKeptByFailure(context.graph, keys, state);
-  const released = keys.filter((key) => key.owner !== state.id && !held.includes(key));
+  const released = keysLetGo(state, held);
   return { ending: { status: 'NEXT_CREATED_ERROR', error: followers.error, place, held }, followers: [], released };
 }
 

@@ -117,6 +117,14 @@ export function keysKeptByFailure(
   return leading(graph, outer, fails, counts, failed.identifier).filter((key) => counts(joinOf(graph, key)));
 }
 
+/** The keys that a state without branches of its own lets go of when it ends, those left out that it keeps. */
+export function keysLetGo(
+  { id, keys }: { readonly id: StateId; readonly keys: readonly JoinKey[] },
+  kept: readonly JoinKey[],
+): readonly JoinKey[] {
+  return keys.filter((key) => key.owner !== id && !kept.includes(key));
+}
+
 /** The joins that may have to be created when keys are let go, the innermost first. */
 export function joinsToAsk(
   graph: CompiledGraph,

@@ -1,6 +1,7 @@
 // What the calls of runtimes on one state have in common: finding it, planning what follows, and telling a caller that
 // came too late.
 
+import type { CompiledGraph } from '../domain/compile-graph.ts';
 import { KnownError } from '../domain/errors.ts';
 import type { ClaimToken, StateId } from '../domain/ids.ts';
 import { type PlanContext, readsAhead } from '../domain/plan-next.ts';
@@ -47,11 +48,15 @@ export function notQueued(status: StateStatus): KnownError {
   return new KnownError('STATE_NOT_QUEUED', 'State is not queued', { facts: { status } });
 }
 
+/** The version of the graph that a state's run keeps to. */
+export function graphOf(world: World, { namespace, graphName, graphVersion }: StoredState): Promise<CompiledGraph> {
+  return world.templates.get({ namespace, name: graphName }, graphVersion);
+}
+
 /** Reads all that planning the end of a state needs. */
 export async function planContextOf(world: World, state: StoredState, nowMs: number): Promise<PlanContext> {
-  const { store, templates, ids, limits } = world;
-  const name = { namespace: state.namespace, name: state.graphName };
-  const graph = await templates.get(name, state.graphVersion);
+  const { store, ids, limits } = world;
+  const graph = await graphOf(world, state);
   const reads = readsAhead(graph, state);
   return {
     graph,

@@ -229,13 +229,12 @@ export class Dispatcher {
   giveBack(states: readonly ClaimedState[]): void {
     const { store, clock, log } = this.#parts;
     const nowMs = clock.nowMs();
-    for (const { id, claim } of states) {
-      const returned = store.states
+    const returned = states.map(({ id, claim }) =>
+      store.states
         .requeue({ stateId: id, from: 'QUEUED', claim }, null, nowMs, 'claim returned')
-        .then(() => this.wakeAll())
-        .catch((error: unknown) => log.error(error, 'giving a claimed state back'));
-      this.#track(returned);
-    }
+        .catch((error: unknown) => log.error(error, 'giving a claimed state back')),
+    );
+    this.#track(Promise.all(returned).then(() => this.wakeAll()));
   }
 
   async #armTimer(queue: Queue): Promise<void> {

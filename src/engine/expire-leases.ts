@@ -1,5 +1,6 @@
 import type { StoredState } from '../domain/state.ts';
 import { endFailed } from './fail-state.ts';
+import { workOff } from './work-off.ts';
 import type { World } from './world.ts';
 
 /** How many leases are ended at a time. */
@@ -22,14 +23,14 @@ async function expire(world: World, state: StoredState, atMs: number): Promise<v
  *
  * @param stopped once aborted, what is left waits for the next start.
  */
-export async function expireLeases(world: World, stopped: AbortSignal): Promise<void> {
-  const { store, clock, jobs } = world;
-  while (!stopped.aborted) {
-    const atMs = clock.nowMs();
-    const states = await store.states.leasesEnded(atMs, BATCH);
-    await Promise.all(states.map((state) => expire(world, state, atMs)));
-    if (states.length < BATCH) break;
-  }
-  const nextMs = await store.states.nextLeaseEndMs();
-  if (nextMs !== null) jobs.schedule('lease ends', nextMs);
+export function expireLeases(world: World, stopped: AbortSignal): Promise<void> {
+  const { states } = world.store;
+  const work = {
+    job: 'lease ends',
+    batch: BATCH,
+    due: states.leasesEnded,
+    handle: (state: StoredState, atMs: number) => expire(world, state, atMs),
+    nextMs: states.nextLeaseEndMs,
+  } as const;
+  return workOff(world, work, stopped);
 }

@@ -3,9 +3,17 @@ import { planQuestions, planRetry } from '../domain/plan-next.ts';
 import { retryDelayMs } from '../domain/retry-policy.ts';
 import type { StoredState } from '../domain/state.ts';
 import type { Cause, StateStatus } from '../domain/status.ts';
-import { keysKeptByFailure } from '../domain/unites.ts';
+import { keysKeptByFailure, keysLetGo } from '../domain/unites.ts';
 import type { Change, Follow, Guard, Outcome } from '../ports/store.ts';
-import { type AnswerCall, announce, guardOf, notQueued, planContextOf, stateOfRuntime } from './answer-state.ts';
+import {
+  type AnswerCall,
+  announce,
+  graphOf,
+  guardOf,
+  notQueued,
+  planContextOf,
+  stateOfRuntime,
+} from './answer-state.ts';
 import type { World } from './world.ts';
 
 /** How much of a node's words on its failure is kept, in characters. */
@@ -21,8 +29,8 @@ export interface Failure {
 
 async function planFailure(world: World, state: StoredState, failure: Failure): Promise<readonly [Change, Follow]> {
   const { guard, error, cause, atMs } = failure;
-  const context = await planContextOf(world, state, atMs);
-  const { retryPolicy } = context.graph.definition;
+  const graph = await graphOf(world, state);
+  const { retryPolicy } = graph.definition;
   const change = { ...guard, cause, atMs, error };
   if (state.retryCount < retryPolicy.maxRetries && state.inputs !== null) {
     const retryCount = state.retryCount + 1;
@@ -38,9 +46,9 @@ async function planFailure(world: World, state: StoredState, failure: Failure): 
       { states, questions: [] },
     ];
   }
-  const held = keysKeptByFailure(context.graph, state.keys, state);
-  const released = state.keys.filter((key) => key.owner !== state.id && !held.includes(key));
-  const questions = planQuestions(context, state.keys, released, new Map());
+  const held = keysKeptByFailure(graph, state.keys, state);
+  const context = await planContextOf(world, state, atMs);
+  const questions = planQuestions(context, state.keys, keysLetGo(state, held), new Map());
   return [
     { ...change, to: 'ERRORED', held },
     { states: [], questions },

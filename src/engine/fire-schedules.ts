@@ -5,6 +5,7 @@ import { KnownError } from '../domain/errors.ts';
 import type { DueSlot } from '../ports/store.ts';
 import { announce } from './answer-state.ts';
 import { planRun, type RunStart } from './trigger-run.ts';
+import { workOff } from './work-off.ts';
 import type { World } from './world.ts';
 
 /** How many slots are taken at a time. */
@@ -63,14 +64,14 @@ async function fire(world: World, slot: DueSlot, nowMs: number): Promise<void> {
  *
  * @param stopped once aborted, what is left waits for the next start.
  */
-export async function fireSchedules(world: World, stopped: AbortSignal): Promise<void> {
-  const { store, clock, jobs } = world;
-  while (!stopped.aborted) {
-    const nowMs = clock.nowMs();
-    const due = await store.schedule.due(nowMs, BATCH);
-    await Promise.all(due.map((slot) => fire(world, slot, nowMs)));
-    if (due.length < BATCH) break;
-  }
-  const nextMs = await store.schedule.nextSlotMs();
-  if (nextMs !== null) jobs.schedule('schedule slots', nextMs);
+export function fireSchedules(world: World, stopped: AbortSignal): Promise<void> {
+  const { schedule } = world.store;
+  const work = {
+    job: 'schedule slots',
+    batch: BATCH,
+    due: schedule.due,
+    handle: (slot: DueSlot, nowMs: number) => fire(world, slot, nowMs),
+    nextMs: schedule.nextSlotMs,
+  } as const;
+  return workOff(world, work, stopped);
 }

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../domain/json.ts';
 import { planQuestions } from '../domain/plan-next.ts';
+import { keysLetGo } from '../domain/unites.ts';
 import { type AnswerCall, guardOf, notQueued, planContextOf, settle, stateOfRuntime } from './answer-state.ts';
 import type { World } from './world.ts';
 
@@ -19,8 +20,7 @@ export async function pruneState(
   if (state.status !== 'QUEUED') throw notQueued(state.status);
   const atMs = world.clock.nowMs();
   const context = await planContextOf(world, state, atMs);
-  const released = state.keys.filter((key) => key.owner !== state.id);
-  const questions = planQuestions(context, state.keys, released, new Map());
+  const questions = planQuestions(context, state.keys, keysLetGo(state, []), new Map());
   const change = { ...guardOf(call), to: 'PRUNED', cause: 'prune', atMs, outputs: data, held: [] } as const;
   settle(world, await world.store.states.finish(change, { states: [], questions }));
   return { dueAtMs: state.dueAtMs };

@@ -7,7 +7,7 @@ import type { JsonObject } from '../../domain/json.ts';
 import type { JoinQuestion } from '../../domain/plan-next.ts';
 import type { JoinKey, NewState, Place } from '../../domain/state.ts';
 import type { Database } from './database.ts';
-import { outputsOf, placeOf } from './state-rows.ts';
+import { isHeld, placeOf, storedOutputs } from './state-rows.ts';
 
 interface StepRow {
   readonly parent: StateId | null;
@@ -17,7 +17,7 @@ interface StepRow {
 /** Lets go of a state's keys, those left out that it keeps; inside a write. */
 export function letGo(database: Database, id: StateId, keys: readonly JoinKey[], held: readonly JoinKey[]): void {
   for (const key of keys) {
-    if (held.some((kept) => kept.owner === key.owner && kept.join === key.join)) continue;
+    if (isHeld(key, held)) continue;
     const sql = 'UPDATE hold SET held = 0 WHERE owner = ? AND vertex = ? AND state = ?';
     database.run(sql, key.owner, key.join, id);
   }
@@ -66,14 +66,10 @@ export function collectOutputs(
   { key, collects }: Pick<JoinQuestion, 'key' | 'collects'>,
 ): ReadonlyMap<string, Iterable<JsonObject>> {
   const steps = new Map<StateId, StepRow>();
-  const read = (id: StateId): JsonObject => {
-    const row = database.one<{ outputs: string | null }>('SELECT outputs FROM state WHERE id = ?', id);
-    return outputsOf(row?.outputs ?? null) ?? {};
-  };
   return new Map(
     collects.map((identifier) => {
       const ids = collectedStates(database, key, identifier, steps);
-      return [identifier, { [Symbol.iterator]: () => ids.values().map(read) }];
+      return [identifier, { [Symbol.iterator]: () => ids.values().map((id) => storedOutputs(database, id)) }];
     }),
   );
 }

@@ -60,8 +60,19 @@ export function keysOf(text: string | null): readonly JoinKey[] {
 }
 
 /** The outputs in a column; null where nothing was stored. */
-export function outputsOf(text: string | null): JsonObject | null {
+function outputsOf(text: string | null): JsonObject | null {
   return text === null ? null : JSON.parse(text);
+}
+
+/** The outputs that a state was stored with; none where there are none. */
+export function storedOutputs(database: Database, id: StateId): JsonObject {
+  const row = database.one<{ outputs: string | null }>('SELECT outputs FROM state WHERE id = ?', id);
+  return outputsOf(row?.outputs ?? null) ?? {};
+}
+
+/** Whether a key is among those that a state holds on to. */
+export function isHeld(key: JoinKey, held: readonly JoinKey[]): boolean {
+  return held.some(({ owner, join }) => owner === key.owner && join === key.join);
 }
 
 /** The inputs in a column; null where they could not be resolved. */
@@ -188,9 +199,8 @@ export function insertState(database: Database, state: NewState, birth: Birth): 
     atMs,
   );
   for (const key of state.keys) {
-    const held = state.held.some((one) => one.owner === key.owner && one.join === key.join);
     const sql = 'INSERT INTO hold (owner, vertex, state, held) VALUES (?, ?, ?, ?)';
-    database.run(sql, key.owner, key.join, state.id, held ? 1 : 0);
+    database.run(sql, key.owner, key.join, state.id, isHeld(key, state.held) ? 1 : 0);
   }
   recordChange(database, { runKey, stateId: state.id, from: null, to: state.status, cause, atMs });
   counts.move(null, state.status);

@@ -23,12 +23,12 @@ import {
   inputsOf,
   insertState,
   keysOf,
-  outputsOf,
   placeOf,
   recordChange,
   STATE_ROWS,
   type StateRow,
   stateOf,
+  storedOutputs,
 } from './state-rows.ts';
 
 interface DueRow {
@@ -94,10 +94,10 @@ function finish(database: Database, change: Change, follow: Follow): Outcome {
   return { kind: 'done', created };
 }
 
-function keepFanoutId(database: Database, id: StateId, fanoutId: string): boolean {
+function keepFanoutId(database: Database, id: StateId, fanoutId: string): void {
   const { run, identifier } = rowOf(database, id);
-  const sql = 'INSERT INTO manual_retry (run, identifier, fanout_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING';
-  return database.run(sql, run, identifier, fanoutId) === 1;
+  const sql = 'INSERT INTO manual_retry (run, identifier, fanout_id) VALUES (?, ?, ?)';
+  database.run(sql, run, identifier, fanoutId);
 }
 
 function isFanoutIdKept(database: Database, id: StateId, fanoutId: string): boolean {
@@ -162,11 +162,6 @@ function claim(database: Database, request: ClaimRequest): ClaimedState[] {
     length += itsLength;
   }
   return states;
-}
-
-function storedOutputs(database: Database, id: StateId): JsonObject {
-  const row = database.one<{ outputs: string | null }>('SELECT outputs FROM state WHERE id = ?', id);
-  return outputsOf(row?.outputs ?? null) ?? {};
 }
 
 /** States in SQLite. */
