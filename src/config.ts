@@ -67,6 +67,53 @@ const encryptionKey = z
     error: '32 bytes in base64 (43 characters, URL-safe or not, and "=" at the end or not)',
   });
 
+const MONGO_URI_FORM =
+  'mongodb:// or mongodb+srv://, then user:password@ if there is one (signs in it percent-encoded), and the hosts, ' +
+  'as in mongodb://user:password@host:27017/?authSource=admin';
+
+// Several hosts with ports are no URL to `URL`. What stands before the hosts may hold no sign that would end it early.
+const mongoUri = z
+  .string()
+  .trim()
+  .regex(/^mongodb(\+srv)?:\/\/([^\s:@/?#]+(:[^\s:@/?#]*)?@)?[^\s@/?#]+(\/[^\s@/?#]*)?(\?[^\s#]*)?$/, {
+    error: MONGO_URI_FORM,
+  });
+
+const LONGEST_DATABASE_NAME_BYTES = 63;
+
+/** MongoDB's own databases: one is not replicated, the others hold what it works with. */
+const MONGO_DATABASES: ReadonlySet<string> = new Set(['admin', 'config', 'local']);
+
+const MONGO_DATABASE_NAME_FORM =
+  `at most ${LONGEST_DATABASE_NAME_BYTES} bytes, without spaces, without the signs /\\."$*<>:|? and not one of ` +
+  "MongoDB's own (admin, config, local)";
+
+function isMongoDatabaseName(text: string): boolean {
+  const isShort = Buffer.byteLength(text) <= LONGEST_DATABASE_NAME_BYTES;
+  return isShort && /^[^\s\p{Cc}/\\."$*<>:|?]+$/u.test(text) && !MONGO_DATABASES.has(text.toLowerCase());
+}
+
+const mongoDatabaseName = z.string().trim().refine(isMongoDatabaseName, { error: MONGO_DATABASE_NAME_FORM });
+
+const REDIS_URL_FORM =
+  'redis:// or rediss:// (with TLS), then user:password@ if there is one (signs in it percent-encoded), the host and ' +
+  'the number of the database, as in rediss://:password@host:6379/0';
+
+function isRedisUrl(text: string): boolean {
+  if (/\s/.test(text) || !URL.canParse(text)) return false;
+  const { protocol, hostname, pathname, hash } = new URL(text);
+  return /^rediss?:$/.test(protocol) && hostname !== '' && /^(\/\d*)?$/.test(pathname) && hash === '';
+}
+
+const redisUrl = z.string().trim().refine(isRedisUrl, { error: REDIS_URL_FORM });
+
+const QUEUE_PREFIX_FORM = 'letters, digits, ".", "_" and "-", at most 64 of them';
+
+const queuePrefix = z
+  .string()
+  .trim()
+  .regex(/^[\w.-]{1,64}$/, { error: QUEUE_PREFIX_FORM });
+
 const ORIGIN_FORM = 'origins as a browser sends them, "https://host" or "http://host:port", separated by commas';
 
 function originOf(text: string): string | undefined {
@@ -130,15 +177,36 @@ const environmentSchema = z.object({
   STATE_MANAGER_SECRET: apiKey.optional().meta({
     description:
       'The key that every call carries in its x-api-key header. Without it the first start makes one and keeps it ' +
-      'in keys.env in DATA_DIR. To make one: openssl rand -hex 32',
+      'in keys.env in DATA_DIR; with MONGO_URI it must be set, the same for all replicas. ' +
+      'To make one: openssl rand -hex 32',
     secret: true,
   }),
   SECRETS_ENCRYPTION_KEY: encryptionKey.optional().meta({
     description:
       'Encrypts the secrets of graphs (AES-256-GCM): 32 bytes in base64, URL-safe or not. What one key encrypted, ' +
-      'another cannot read: keep a copy. Without it the first start makes one and keeps it in keys.env in DATA_DIR. ' +
-      'To make one: openssl rand -base64 32',
+      'another cannot read: keep a copy. Without it the first start makes one and keeps it in keys.env in DATA_DIR; ' +
+      'with MONGO_URI it must be set, the same for all replicas. To make one: openssl rand -base64 32',
     secret: true,
+  }),
+  MONGO_URI: mongoUri.optional().meta({
+    description:
+      'Where MongoDB is: with it and REDIS_URL this process is one of any number of replicas that share a MongoDB and ' +
+      `a Redis, and DATA_DIR is not used; without both it is embedded on SQLite. Must be ${MONGO_URI_FORM}.`,
+    secret: true,
+  }),
+  MONGO_DATABASE_NAME: mongoDatabaseName.prefault('exosphere-state-manager').meta({
+    description: `The database in MongoDB that holds the data. Must be ${MONGO_DATABASE_NAME_FORM}.`,
+  }),
+  REDIS_URL: redisUrl.optional().meta({
+    description:
+      'Where Redis is, through which the replicas wake each other; to be set together with MONGO_URI. ' +
+      `Must be ${REDIS_URL_FORM}.`,
+    secret: true,
+  }),
+  QUEUE_PREFIX: queuePrefix.prefault('state-manager').meta({
+    description:
+      'What the names of all that is kept in Redis start with: the same for all replicas, another one for each ' +
+      `service that shares the Redis. Must be ${QUEUE_PREFIX_FORM}.`,
   }),
   LEASE_SECONDS: wholeNumber({
     default: 3600,
@@ -240,32 +308,64 @@ const environmentSchema = z.object({
   }),
 });
 
-const configSchema = environmentSchema.transform((environment) => ({
-  host: environment.HOST,
-  port: environment.PORT,
+type ParsedEnvironment = z.infer<typeof environmentSchema>;
+
+/** What both ways to run have in common. */
+function sharedSettings(environment: ParsedEnvironment) {
+  return {
+    host: environment.HOST,
+    port: environment.PORT,
+    leaseSeconds: environment.LEASE_SECONDS,
+    triggerRetentionHours: environment.TRIGGER_RETENTION_HOURS,
+    corsOrigins: environment.CORS_ORIGINS,
+    logLevel: environment.LOG_LEVEL,
+    maxBodyBytes: environment.MAX_BODY_BYTES,
+    maxJsonDepth: environment.MAX_JSON_DEPTH,
+    maxNames: environment.MAX_NAMES,
+    maxVertices: environment.MAX_VERTICES,
+    maxTriggers: environment.MAX_TRIGGERS,
+    maxOutputs: environment.MAX_OUTPUTS,
+    maxStatesPerCall: environment.MAX_STATES_PER_CALL,
+    maxCallLength: environment.MAX_CALL_LENGTH,
+    maxNameLength: environment.MAX_NAME_LENGTH,
+    maxValueLength: environment.MAX_VALUE_LENGTH,
+    maxBatchSize: environment.MAX_BATCH_SIZE,
+    sweepSeconds: environment.SWEEP_SECONDS,
+  };
+}
+
+const embeddedSchema = environmentSchema.transform((environment) => ({
+  ...sharedSettings(environment),
+  backend: 'embedded' as const,
   dataDir: environment.DATA_DIR,
   stateManagerSecret: environment.STATE_MANAGER_SECRET,
   secretsEncryptionKey: environment.SECRETS_ENCRYPTION_KEY,
-  leaseSeconds: environment.LEASE_SECONDS,
-  triggerRetentionHours: environment.TRIGGER_RETENTION_HOURS,
-  corsOrigins: environment.CORS_ORIGINS,
-  logLevel: environment.LOG_LEVEL,
-  maxBodyBytes: environment.MAX_BODY_BYTES,
-  maxJsonDepth: environment.MAX_JSON_DEPTH,
-  maxNames: environment.MAX_NAMES,
-  maxVertices: environment.MAX_VERTICES,
-  maxTriggers: environment.MAX_TRIGGERS,
-  maxOutputs: environment.MAX_OUTPUTS,
-  maxStatesPerCall: environment.MAX_STATES_PER_CALL,
-  maxCallLength: environment.MAX_CALL_LENGTH,
-  maxNameLength: environment.MAX_NAME_LENGTH,
-  maxValueLength: environment.MAX_VALUE_LENGTH,
-  maxBatchSize: environment.MAX_BATCH_SIZE,
-  sweepSeconds: environment.SWEEP_SECONDS,
 }));
 
-/** The settings of one process. Meaning, unit and range of each: the schema above, under the name in capitals. */
-export type Config = Readonly<z.infer<typeof configSchema>>;
+const clusterSchema = environmentSchema
+  .required({ STATE_MANAGER_SECRET: true, SECRETS_ENCRYPTION_KEY: true, MONGO_URI: true, REDIS_URL: true })
+  .transform((environment) => ({
+    ...sharedSettings(environment),
+    backend: 'cluster' as const,
+    stateManagerSecret: environment.STATE_MANAGER_SECRET,
+    secretsEncryptionKey: environment.SECRETS_ENCRYPTION_KEY,
+    mongoUri: environment.MONGO_URI,
+    mongoDatabaseName: environment.MONGO_DATABASE_NAME,
+    redisUrl: environment.REDIS_URL,
+    queuePrefix: environment.QUEUE_PREFIX,
+  }));
+
+/** The settings of a process that keeps everything in a folder of its own. A key that is not set is made there. */
+export type EmbeddedConfig = Readonly<z.infer<typeof embeddedSchema>>;
+
+/** The settings of one of the replicas that share a MongoDB and a Redis; the keys are theirs in common. */
+export type ClusterConfig = Readonly<z.infer<typeof clusterSchema>>;
+
+/**
+ * The settings of one process; `backend` says which way it runs. Meaning, unit and range of each: the schema above,
+ * under the name in capitals.
+ */
+export type Config = EmbeddedConfig | ClusterConfig;
 
 /** What the environment and `.env` hold: names of variables and their texts. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -315,7 +415,24 @@ interface Given {
   readonly isFromFile: boolean;
 }
 
-function lineOf(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): string {
+const SHARED_KEY = 'is not set, but with MONGO_URI and REDIS_URL all replicas must share one';
+
+/** What to do about a setting that is needed on MongoDB and Redis, and not set. */
+const MISSING: ReadonlyMap<string, string> = new Map([
+  ['STATE_MANAGER_SECRET', `${SHARED_KEY}: make it with "openssl rand -hex 32" and give it to each of them`],
+  [
+    'SECRETS_ENCRYPTION_KEY',
+    `${SHARED_KEY}: make it with "openssl rand -base64 32", give it to each of them, and keep a copy`,
+  ],
+  ['MONGO_URI', 'is not set, but REDIS_URL is: set MONGO_URI too, or unset REDIS_URL to run embedded on SQLite'],
+  ['REDIS_URL', 'is not set, but MONGO_URI is: set REDIS_URL too, or unset MONGO_URI to run embedded on SQLite'],
+]);
+
+function missingLine(name: string, given: ReadonlyMap<string, Given>): string | undefined {
+  return given.has(name) || !MISSING.has(name) ? undefined : `${name} ${MISSING.get(name)}`;
+}
+
+function valueLine(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): string {
   const [name, item] = issue.path.map(String);
   const setting = SETTINGS.find((known) => known.name === name);
   const value = given.get(name ?? '');
@@ -323,6 +440,16 @@ function lineOf(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): str
   if (setting?.secret !== false) return `${name}${where} is a value that is not shown, but must be ${issue.message}`;
   if (item !== undefined) return `${name}${where} has ${show(issue.input)} in it, but must be ${issue.message}`;
   return `${name}${where} is ${show(value?.text)}, but must be ${issue.message}`;
+}
+
+function linesOf(issues: readonly z.core.$ZodIssue[], given: ReadonlyMap<string, Given>): string[] {
+  // Which way it is to run is open while one of the two is missing: keys may not be needed then.
+  const isUndecided = !given.has('MONGO_URI') || !given.has('REDIS_URL');
+  return issues.flatMap((issue) => {
+    const name = String(issue.path[0]);
+    if (isUndecided && name !== 'MONGO_URI' && name !== 'REDIS_URL' && !given.has(name)) return [];
+    return missingLine(name, given) ?? valueLine(issue, given);
+  });
 }
 
 /**
@@ -341,9 +468,10 @@ export function readConfig(environment: Environment, dotenvText = ''): Config {
     if (text) given.set(name, { text, isFromFile: !environment[name] });
   }
   const texts = Object.fromEntries([...given].map(([name, { text }]) => [name, text]));
-  const result = configSchema.safeParse(texts, { reportInput: true });
+  const isCluster = given.has('MONGO_URI') || given.has('REDIS_URL');
+  const result = (isCluster ? clusterSchema : embeddedSchema).safeParse(texts, { reportInput: true });
   if (result.success) return result.data;
-  throw new ConfigError(result.error.issues.map((issue) => lineOf(issue, given)));
+  throw new ConfigError(linesOf(result.error.issues, given));
 }
 
 function readDotenv(folder: string): string {

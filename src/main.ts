@@ -3,29 +3,23 @@
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { cronCalendar } from './adapters/cron-parser/calendar.ts';
-import { inProcessJobs } from './adapters/in-process/jobs.ts';
-import { inProcessSignal } from './adapters/in-process/signal.ts';
 import { aesGcmCipher, parseEncryptionKey } from './adapters/node-crypto/cipher.ts';
 import { cryptoIds } from './adapters/node-crypto/ids.ts';
-import { openSqliteStore } from './adapters/sqlite/store.ts';
-import { systemClock } from './adapters/system/clock.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { StartFault } from './domain/errors.ts';
+import type { Backend, Releaser } from './embedded.ts';
 import { startBackground } from './engine/background.ts';
 import { checkEncryptionKey } from './engine/check-key.ts';
-import { createWorld } from './engine/world.ts';
-import { type Keys, keysFor, openDataFolder } from './first-start.ts';
+import { createWorld, type World } from './engine/world.ts';
 import { createServer, stopServer } from './http/server.ts';
 import { createLogger } from './logger.ts';
+import type { Log } from './ports/log.ts';
 
 /** How long calls under way may take to come to their end at a stop, in milliseconds. */
 const GRACE_MS = 7_000;
 
 /** A stop that takes longer than this is given up, in milliseconds. */
 const LONGEST_STOP_MS = 9_000;
-
-/** What is undone at the stop, the last thing first. */
-type Releaser = () => void | Promise<void>;
 
 function versionOfPackage(): string {
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
@@ -36,26 +30,6 @@ function addressOf({ address, family, port }: AddressInfo): string {
   const isEverywhere = address === '0.0.0.0' || address === '::';
   if (isEverywhere) return `http://127.0.0.1:${port}`;
   return family === 'IPv6' ? `http://[${address}]:${port}` : `http://${address}:${port}`;
-}
-
-/** The line that gives a shell the key: in full only when it was made just now, so that no log collects it. */
-function keyLine(keys: Keys, config: Config): string {
-  if (keys.created.includes('STATE_MANAGER_SECRET')) return `export EXOSPHERE_API_KEY=${keys.secret}`;
-  if (config.stateManagerSecret !== undefined) return 'export EXOSPHERE_API_KEY=$STATE_MANAGER_SECRET';
-  return `export EXOSPHERE_API_KEY=$(sed -n 's/^STATE_MANAGER_SECRET=//p' '${keys.file}')`;
-}
-
-function greeting(address: string, keys: Keys, config: Config): string {
-  const lines = [
-    `State manager: ${address}`,
-    `API docs:      ${address}/docs`,
-    '',
-    'Give these two lines to the shell of your runtimes:',
-    '',
-    `  export EXOSPHERE_STATE_MANAGER_URI=${address}`,
-    `  ${keyLine(keys, config)}`,
-  ];
-  return `\n${lines.join('\n')}\n\n`;
 }
 
 function listenFault(error: unknown, { host, port }: Config): unknown {
@@ -69,24 +43,25 @@ function listenFault(error: unknown, { host, port }: Config): unknown {
   return error;
 }
 
-async function start(releasers: Releaser[]): Promise<void> {
-  // What is written, data and keys, is for this user only, also in a folder that others may enter.
-  process.umask(0o077);
-  const config = loadConfig();
-  const logger = await createLogger(config.logLevel, process.stdout);
-  const folder = await openDataFolder(config.dataDir);
-  const store = openSqliteStore(folder);
-  releasers.push(() => store.close());
-  const keys = await keysFor(config, folder);
-  const encryptionKey = parseEncryptionKey(keys.encryptionKey);
-  if (encryptionKey === null) throw new StartFault('SECRETS_ENCRYPTION_KEY is not 32 bytes in URL-safe base64.');
+/** Loads and opens what the settings choose: neither way to run pays for the other's libraries. */
+async function openBackend(config: Config, log: Log, releasers: Releaser[]): Promise<Backend> {
+  if (config.backend === 'cluster') {
+    const { openCluster } = await import('./cluster.ts');
+    return openCluster(config, log, releasers);
+  }
+  const { openEmbedded } = await import('./embedded.ts');
+  return openEmbedded(config, log, releasers);
+}
 
-  const log = { error: (error: unknown, message: string) => logger.error({ err: error }, message) };
-  const world = createWorld({
+function worldOn(backend: Backend, config: Config, log: Log): World {
+  const encryptionKey = parseEncryptionKey(backend.encryptionKey);
+  if (encryptionKey === null) throw new StartFault('SECRETS_ENCRYPTION_KEY is not 32 bytes in URL-safe base64.');
+  const { store, clock, jobs, signal } = backend;
+  return createWorld({
     store,
-    clock: systemClock,
-    jobs: inProcessJobs(systemClock, (error) => log.error(error, 'a job failed')),
-    signal: inProcessSignal((error) => log.error(error, 'a signal was not heard')),
+    clock,
+    jobs,
+    signal,
     ids: cryptoIds(),
     cipher: aesGcmCipher(encryptionKey),
     calendar: cronCalendar,
@@ -94,15 +69,10 @@ async function start(releasers: Releaser[]): Promise<void> {
     limits: config,
     settings: config,
   });
-  await checkEncryptionKey(world);
-  const background = startBackground(world);
-  releasers.push(() => background.stop());
+}
 
-  const { corsOrigins } = config;
-  const server = await createServer(world, { secret: keys.secret, corsOrigins, logger, version: versionOfPackage() });
-  // The server stops first, and the dispatcher with it; then what was claimed for callers that left meanwhile goes back.
-  releasers.push(() => world.dispatcher.stop());
-  releasers.push(() => stopServer(server, GRACE_MS));
+/** Listens as the settings say, and gives the address under which this machine reaches the server. */
+async function listen(server: Awaited<ReturnType<typeof createServer>>, config: Config): Promise<string> {
   try {
     await server.listen({ host: config.host, port: config.port });
   } catch (error) {
@@ -110,7 +80,32 @@ async function start(releasers: Releaser[]): Promise<void> {
   }
   const address = server.server.address();
   if (address === null || typeof address === 'string') throw new Error('the server has no address');
-  process.stdout.write(greeting(addressOf(address), keys, config));
+  return addressOf(address);
+}
+
+async function start(releasers: Releaser[]): Promise<void> {
+  const config = loadConfig();
+  const logger = await createLogger(config.logLevel, process.stdout);
+  const log: Log = { error: (error, message) => logger.error({ err: error }, message) };
+  const backend = await openBackend(config, log, releasers);
+  const world = worldOn(backend, config, log);
+  await checkEncryptionKey(world);
+  const background = startBackground(world);
+  releasers.push(() => background.stop());
+
+  const { corsOrigins } = config;
+  const server = await createServer(world, {
+    secret: backend.secret,
+    corsOrigins,
+    logger,
+    version: versionOfPackage(),
+  });
+  // The server stops first, and the dispatcher with it; then what was claimed for callers that left meanwhile goes back.
+  releasers.push(() => world.dispatcher.stop());
+  releasers.push(() => stopServer(server, GRACE_MS));
+  const address = await listen(server, config);
+  const lines = [`State manager: ${address}`, `API docs:      ${address}/docs`, '', ...backend.greeting(address)];
+  process.stdout.write(`\n${lines.join('\n')}\n\n`);
 }
 
 async function stop(releasers: Releaser[]): Promise<void> {

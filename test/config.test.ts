@@ -7,6 +7,14 @@ import { ConfigError, type Environment, loadConfig, readConfig, SETTINGS } from 
 
 const ENCRYPTION_KEY = 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8';
 
+/** All that a replica needs. */
+const CLUSTER = {
+  MONGO_URI: 'mongodb://mongo:27017/?authSource=admin',
+  REDIS_URL: 'redis://redis:6379/0',
+  STATE_MANAGER_SECRET: 'k',
+  SECRETS_ENCRYPTION_KEY: ENCRYPTION_KEY,
+};
+
 /** The lines of the error that these settings give; none when they are right. */
 function faultsOf(environment: Environment, dotenvText?: string): readonly string[] {
   try {
@@ -28,6 +36,7 @@ function makeFolder(context: TestContext): string {
 describe('settings', () => {
   it('have a default each, except the keys', () => {
     assert.deepEqual(readConfig({}), {
+      backend: 'embedded',
       host: '127.0.0.1',
       port: 8000,
       dataDir: './data',
@@ -66,7 +75,7 @@ describe('settings', () => {
     });
     assert.equal(config.host, '::1');
     assert.equal(config.port, 0);
-    assert.equal(config.dataDir, '/srv/state manager');
+    assert.equal(config.backend === 'embedded' && config.dataDir, '/srv/state manager');
     assert.equal(config.stateManagerSecret, 'k');
     assert.equal(config.secretsEncryptionKey, `${ENCRYPTION_KEY}=`);
     assert.equal(config.leaseSeconds, 0);
@@ -100,6 +109,116 @@ describe('settings', () => {
   });
 });
 
+describe('with MONGO_URI and REDIS_URL', () => {
+  it('the settings are those of a replica, with a default for the names', () => {
+    const { backend, ...shared } = readConfig(CLUSTER);
+    assert.equal(backend, 'cluster');
+    const { backend: _, dataDir: __, ...embedded } = { dataDir: '', ...readConfig({}) };
+    assert.deepEqual(shared, {
+      ...embedded,
+      stateManagerSecret: 'k',
+      secretsEncryptionKey: ENCRYPTION_KEY,
+      mongoUri: CLUSTER.MONGO_URI,
+      mongoDatabaseName: 'exosphere-state-manager',
+      redisUrl: CLUSTER.REDIS_URL,
+      queuePrefix: 'state-manager',
+    });
+  });
+
+  it('the names are read', () => {
+    const config = readConfig({ ...CLUSTER, MONGO_DATABASE_NAME: 'états_2-b', QUEUE_PREFIX: 'a.B_c-9' });
+    assert.ok(config.backend === 'cluster');
+    assert.deepEqual([config.mongoDatabaseName, config.queuePrefix], ['états_2-b', 'a.B_c-9']);
+  });
+
+  const uris = [
+    'mongodb://localhost',
+    'mongodb://localhost?directConnection=true',
+    'mongodb://a:27017,b:27017,c:27017/?replicaSet=rs0&w=majority',
+    'mongodb://user:p%40ss%2Fword@[::1]:27017/database?authSource=admin',
+    'mongodb+srv://user:password@cluster.example.org/',
+    'mongodb://%2Ftmp%2Fmongodb-27017.sock',
+  ];
+  for (const uri of uris) {
+    it(`MONGO_URI can be ${uri}`, () => {
+      const config = readConfig({ ...CLUSTER, MONGO_URI: ` ${uri}\n` });
+      assert.equal(config.backend === 'cluster' && config.mongoUri, uri);
+    });
+  }
+
+  for (const url of ['redis://localhost', 'redis://:password@[::1]:6380/15', 'rediss://user:p%23@example.org/']) {
+    it(`REDIS_URL can be ${url}`, () => {
+      const config = readConfig({ ...CLUSTER, REDIS_URL: ` ${url}\n` });
+      assert.equal(config.backend === 'cluster' && config.redisUrl, url);
+    });
+  }
+
+  it('one alone gives one line that says what to do', () => {
+    const { MONGO_URI, REDIS_URL } = CLUSTER;
+    assert.deepEqual(faultsOf({ MONGO_URI }), [
+      'REDIS_URL is not set, but MONGO_URI is: set REDIS_URL too, or unset MONGO_URI to run embedded on SQLite',
+    ]);
+    assert.deepEqual(faultsOf({ MONGO_URI: '' }, `REDIS_URL=${REDIS_URL}`), [
+      'MONGO_URI is not set, but REDIS_URL is: set MONGO_URI too, or unset REDIS_URL to run embedded on SQLite',
+    ]);
+  });
+
+  it('each key that is missing gives a line that says how to make one', () => {
+    const { STATE_MANAGER_SECRET: secret, SECRETS_ENCRYPTION_KEY: key, ...places } = CLUSTER;
+    const forSecret =
+      'STATE_MANAGER_SECRET is not set, but with MONGO_URI and REDIS_URL all replicas must share one: ' +
+      'make it with "openssl rand -hex 32" and give it to each of them';
+    const forKey =
+      'SECRETS_ENCRYPTION_KEY is not set, but with MONGO_URI and REDIS_URL all replicas must share one: ' +
+      'make it with "openssl rand -base64 32", give it to each of them, and keep a copy';
+    assert.deepEqual(faultsOf(places), [forSecret, forKey]);
+    assert.deepEqual(faultsOf({ ...places, SECRETS_ENCRYPTION_KEY: key }), [forSecret]);
+    assert.deepEqual(faultsOf({ ...places, STATE_MANAGER_SECRET: secret }), [forKey]);
+  });
+
+  it('what is missing and what is wrong is told at once', () => {
+    const faults = faultsOf({ PORT: 'x', REDIS_URL: 'http://redis', MONGO_URI: CLUSTER.MONGO_URI, LOG_LEVEL: 'loud' });
+    assert.deepEqual(
+      faults.map((line) => line.slice(0, line.indexOf(','))),
+      [
+        'PORT is "x"',
+        'STATE_MANAGER_SECRET is not set',
+        'SECRETS_ENCRYPTION_KEY is not set',
+        'REDIS_URL is a value that is not shown',
+        'LOG_LEVEL is "loud"',
+      ],
+    );
+    const alone = faultsOf({ PORT: 'x', MONGO_URI: 'hidden' });
+    assert.deepEqual(
+      alone.map((line) => line.slice(0, line.indexOf(','))),
+      ['PORT is "x"', 'MONGO_URI is a value that is not shown', 'REDIS_URL is not set'],
+    );
+  });
+
+  it('a place that cannot be one is refused and never shown', () => {
+    const bad: readonly [name: 'MONGO_URI' | 'REDIS_URL', value: string, form: string][] = [
+      ['MONGO_URI', 'hidden', 'mongodb:// or mongodb+srv://'],
+      ['MONGO_URI', 'mongodb://', 'mongodb:// or mongodb+srv://'],
+      ['MONGO_URI', 'http://hidden', 'mongodb:// or mongodb+srv://'],
+      ['MONGO_URI', 'mongodb://user:hid/den@host', 'mongodb:// or mongodb+srv://'],
+      ['MONGO_URI', 'mongodb://user:hid@den@host', 'mongodb:// or mongodb+srv://'],
+      ['MONGO_URI', 'mongodb://user:hid den@host', 'mongodb:// or mongodb+srv://'],
+      ['REDIS_URL', 'hidden:6379', 'redis:// or rediss://'],
+      ['REDIS_URL', 'redis://', 'redis:// or rediss://'],
+      ['REDIS_URL', 'https://hidden', 'redis:// or rediss://'],
+      ['REDIS_URL', 'redis://:hidden@host:99999', 'redis:// or rediss://'],
+      ['REDIS_URL', 'redis://:hid#den@host', 'redis:// or rediss://'],
+      ['REDIS_URL', 'redis://host/hidden', 'redis:// or rediss://'],
+    ];
+    for (const [name, value, form] of bad) {
+      const faults = faultsOf({ ...CLUSTER, [name]: value });
+      assert.equal(faults.length, 1, value);
+      assert.ok(faults[0]?.startsWith(`${name} is a value that is not shown, but must be ${form}`), faults[0]);
+      assert.doesNotMatch(faults[0] ?? '', /hid/);
+    }
+  });
+});
+
 describe('a bad value', () => {
   const cases: readonly [name: string, value: string, line: string][] = [
     ['HOST', 'http://x', 'HOST is "http://x", but must be a host name or an IP address'],
@@ -112,6 +231,14 @@ describe('a bad value', () => {
     ['PORT', '   ', 'PORT is "   ", but must be a whole number'],
     ['DATA_DIR', '~/data', 'DATA_DIR is "~/data", but must be a path, absolute or from the working directory'],
     ['DATA_DIR', 'a\0b', 'DATA_DIR is "a\\u0000b", but must be a path'],
+    ['MONGO_DATABASE_NAME', 'a.b', 'MONGO_DATABASE_NAME is "a.b", but must be at most 63 bytes, without spaces'],
+    ['MONGO_DATABASE_NAME', 'a b', 'MONGO_DATABASE_NAME is "a b", but must be at most 63 bytes'],
+    ['MONGO_DATABASE_NAME', 'a/b', 'MONGO_DATABASE_NAME is "a/b", but must be at most 63 bytes'],
+    ['MONGO_DATABASE_NAME', '$a', 'MONGO_DATABASE_NAME is "$a", but must be at most 63 bytes'],
+    ['MONGO_DATABASE_NAME', 'Local', 'MONGO_DATABASE_NAME is "Local", but must be at most 63 bytes'],
+    ['MONGO_DATABASE_NAME', 'é'.repeat(32), `MONGO_DATABASE_NAME is "${'é'.repeat(32)}", but must be at most 63 bytes`],
+    ['QUEUE_PREFIX', 'a:b', 'QUEUE_PREFIX is "a:b", but must be letters, digits, ".", "_" and "-", at most 64 of them'],
+    ['QUEUE_PREFIX', 'a'.repeat(65), `QUEUE_PREFIX is "${'a'.repeat(65)}", but must be letters, digits`],
     ['LEASE_SECONDS', '1.5', 'LEASE_SECONDS is "1.5", but must be a whole number from 0 to 315360000'],
     ['TRIGGER_RETENTION_HOURS', '0', 'TRIGGER_RETENTION_HOURS is "0", but must be a whole number from 1 to 87600'],
     ['CORS_ORIGINS', '*', 'CORS_ORIGINS has "*" in it, but must be origins as a browser sends them'],
@@ -208,7 +335,8 @@ describe('.env', () => {
 
 describe('.env.example', () => {
   const text = readFileSync(join(import.meta.dirname, '..', '.env.example'), 'utf8');
-  const [head = '', ...blocks] = text.trimEnd().split('\n\n');
+  const [top = '', ofCompose = ''] = text.split(/^(?=# For docker-compose\.yml only)/m);
+  const [head = '', ...blocks] = top.trimEnd().split('\n\n');
 
   /** The comment above a setting as one line, and the setting. */
   function parseBlock(block: string): { comment: string; assignment: string } {
@@ -229,12 +357,25 @@ describe('.env.example', () => {
     );
   });
 
+  it('explains in a section of its own what Compose reads and the service does not', () => {
+    const [explanation = '', ...variables] = ofCompose.trimEnd().split('\n\n');
+    assert.match(explanation, /the service itself reads none of what follows/);
+    const found = variables.map(parseBlock);
+    for (const { comment } of found) assert.match(comment, /^[A-Z].*\./);
+    assert.deepEqual(
+      found.map(({ assignment }) => assignment),
+      ['# REPLICAS=3', '# MONGO_PASSWORD=', '# REDIS_PASSWORD='],
+    );
+    const names = new Set(SETTINGS.map(({ name }) => name));
+    for (const { assignment } of found) assert.ok(!names.has(assignment.replace(/^# (\w+)=.*$/, '$1')), assignment);
+  });
+
   it('is a .env that changes nothing', () => {
     assert.deepEqual(readConfig({}, text), readConfig({}));
   });
 
-  it('has the two keys as its only secrets', () => {
+  it('has the keys and what may hold a password as its only secrets', () => {
     const secrets = SETTINGS.filter(({ secret }) => secret).map(({ name }) => name);
-    assert.deepEqual(secrets, ['STATE_MANAGER_SECRET', 'SECRETS_ENCRYPTION_KEY']);
+    assert.deepEqual(secrets, ['STATE_MANAGER_SECRET', 'SECRETS_ENCRYPTION_KEY', 'MONGO_URI', 'REDIS_URL']);
   });
 });

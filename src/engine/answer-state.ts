@@ -33,8 +33,8 @@ export function stateNotFound(): KnownError {
  * @throws KnownError STATE_NOT_FOUND, also when the state's node is of another namespace.
  */
 export async function stateOfRuntime(world: World, call: StateCall): Promise<StoredState> {
-  const state = await world.store.states.get(call.stateId);
-  if (state === null || state.nodeNamespace !== call.namespace) throw stateNotFound();
+  const state = await world.store.states.get(call.stateId, call.namespace);
+  if (state === null) throw stateNotFound();
   return state;
 }
 
@@ -80,11 +80,12 @@ export function announce(
 }
 
 /**
- * Announces what an operation brought about.
+ * Announces what an operation brought about, and sees to it that what is only promised is done.
  *
  * @throws KnownError STATE_NOT_QUEUED when another call came first.
  */
-export function settle(world: World, outcome: Outcome): void {
+export function settle(world: World, stateId: StateId, outcome: Outcome): void {
   if (outcome.kind === 'conflict') throw notQueued(outcome.status);
-  announce(world, outcome.created);
+  if (outcome.kind === 'done') announce(world, outcome.created);
+  else world.jobs.schedule({ kind: 'follow-up', stateId }, world.clock.nowMs());
 }

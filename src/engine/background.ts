@@ -4,16 +4,25 @@ import type { Release } from '../ports/clock.ts';
 import type { Job } from '../ports/jobs.ts';
 import { expireLeases } from './expire-leases.ts';
 import { fireSchedules } from './fire-schedules.ts';
+import { followUpAll, followUpState } from './follow-up.ts';
 import { IDEMPOTENCY_KEPT_MS } from './trigger-run.ts';
 import type { World } from './world.ts';
 
 /** How often outdated records are looked for. */
 const FORGET_EVERY_MS = 60 * 60 * 1000;
 
-const HANDLERS: Readonly<Record<Job, (world: World, stopped: AbortSignal) => Promise<void>>> = {
-  'lease ends': expireLeases,
-  'schedule slots': fireSchedules,
-};
+async function handle(world: World, job: Job, stopped: AbortSignal): Promise<void> {
+  switch (job.kind) {
+    case 'lease ends':
+      return expireLeases(world, stopped);
+    case 'schedule slots':
+      return fireSchedules(world, stopped);
+    case 'states due':
+      return world.signal.publish({ namespace: job.namespace, nodeNames: job.nodeNames });
+    case 'follow-up':
+      return followUpState(world, job.stateId);
+  }
+}
 
 /** Forgets the records that nobody can ask for any more. */
 async function forgetOutdated(world: World): Promise<void> {
@@ -49,6 +58,7 @@ export function startBackground(world: World): Background {
     await Promise.all([
       attempt('ending leases', () => expireLeases(world, stopping.signal)),
       attempt('firing schedules', () => fireSchedules(world, stopping.signal)),
+      attempt('following up', () => followUpAll(world, stopping.signal)),
     ]);
     if (clock.nowMs() < forgetAtMs) return;
     forgetAtMs = clock.nowMs() + FORGET_EVERY_MS;
@@ -61,7 +71,7 @@ export function startBackground(world: World): Background {
     });
   };
 
-  jobs.start((job) => attempt(job, () => HANDLERS[job](world, stopping.signal)));
+  jobs.start((job) => attempt(job.kind, () => handle(world, job, stopping.signal)));
   const unsubscribe = signal.subscribe((states) => dispatcher.wake(states));
   sweepAndGoOn();
 

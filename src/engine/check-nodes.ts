@@ -54,7 +54,9 @@ function scheduleOf(world: World, definition: GraphDefinition, status: Validatio
 export async function storeGraph(world: World, graph: StoredGraph): Promise<'done' | 'conflict'> {
   const schedule = scheduleOf(world, graph.definition, graph.validationStatus);
   const outcome = await world.store.graphs.put(graph, schedule);
-  if (outcome === 'done') for (const { nextSlotMs } of schedule) world.jobs.schedule('schedule slots', nextSlotMs);
+  if (outcome === 'done') {
+    for (const { nextSlotMs } of schedule) world.jobs.schedule({ kind: 'schedule slots' }, nextSlotMs);
+  }
   return outcome;
 }
 

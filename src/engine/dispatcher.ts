@@ -1,8 +1,8 @@
 // Hands due states to those who ask (invariants 3 and 6). All who ask for the same nodes form a queue that is served by
 // one claim at a time: a state that comes due wakes one queue, not a thousand callers. A queue is served when somebody
-// joins it, when a signal tells of states, when its next state comes due, and by the sweep.
+// joins it, when a signal tells of states (also of one that comes due), and by the sweep.
 
-import type { Clock, Release } from '../ports/clock.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { Jobs } from '../ports/jobs.ts';
 import type { Log } from '../ports/log.ts';
@@ -49,7 +49,6 @@ interface Queue {
   /** A claim is under way; `again` asks for another one behind it. */
   isServing: boolean;
   again: boolean;
-  cancelTimer: Release;
 }
 
 /** The queues of those who wait for states; one for each process. */
@@ -123,7 +122,6 @@ export class Dispatcher {
   async stop(): Promise<void> {
     this.#isStopped = true;
     for (const queue of [...this.#queues.values()]) {
-      queue.cancelTimer();
       for (const waiter of [...queue.waiters]) waiter.answer([]);
       this.#drop(queue);
     }
@@ -142,7 +140,6 @@ export class Dispatcher {
       waiters: new Set(),
       isServing: false,
       again: false,
-      cancelTimer: () => {},
     };
     this.#queues.set(key, queue);
     return queue;
@@ -150,7 +147,6 @@ export class Dispatcher {
 
   #drop(queue: Queue): void {
     if (queue.waiters.size > 0 || queue.isServing) return;
-    queue.cancelTimer();
     this.#queues.delete(queue.key);
   }
 
@@ -191,7 +187,7 @@ export class Dispatcher {
       const isDry = states.length === 0;
       if (isDry) for (const waiter of asking) if (!waiter.waits && queue.waiters.has(waiter)) waiter.answer([]);
       if (isDry && !queue.again) {
-        await this.#armTimer(queue);
+        await this.#askForWakeUp(queue);
         if (!queue.again) return;
       }
     }
@@ -210,7 +206,7 @@ export class Dispatcher {
       defaultLeaseSeconds: settings.leaseSeconds,
     });
     const ends = states.flatMap(({ leaseExpiresAtMs }) => leaseExpiresAtMs ?? []);
-    if (ends.length > 0) jobs.schedule('lease ends', Math.min(...ends));
+    if (ends.length > 0) jobs.schedule({ kind: 'lease ends' }, Math.min(...ends));
     return states;
   }
 
@@ -237,11 +233,11 @@ export class Dispatcher {
     this.#track(Promise.all(returned).then(() => this.wakeAll()));
   }
 
-  async #armTimer(queue: Queue): Promise<void> {
-    queue.cancelTimer();
-    if (queue.waiters.size === 0) return;
-    const dueAtMs = await this.#parts.store.states.nextDueMs(queue.namespace, queue.nodeNames);
-    if (dueAtMs === null || queue.waiters.size === 0) return;
-    queue.cancelTimer = this.#parts.clock.at(dueAtMs, () => this.#serve(queue));
+  /** Has the queue served again when its next state comes due. */
+  async #askForWakeUp({ namespace, nodeNames, waiters }: Queue): Promise<void> {
+    if (waiters.size === 0) return;
+    const dueAtMs = await this.#parts.store.states.nextDueMs(namespace, nodeNames);
+    if (dueAtMs === null || waiters.size === 0) return;
+    this.#parts.jobs.schedule({ kind: 'states due', namespace, nodeNames }, dueAtMs);
   }
 }

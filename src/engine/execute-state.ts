@@ -3,6 +3,7 @@ import type { JsonObject, TextMap } from '../domain/json.ts';
 import { type ExecutedPlan, type PlanContext, planExecuted } from '../domain/plan-next.ts';
 import type { StoredState } from '../domain/state.ts';
 import { type AnswerCall, guardOf, notQueued, planContextOf, settle, stateOfRuntime } from './answer-state.ts';
+import { endExecuted } from './plan-end.ts';
 import type { World } from './world.ts';
 
 /** How many join keys may be stored for each state that a call may make. */
@@ -58,16 +59,6 @@ export async function executeState(world: World, call: AnswerCall, outputs: read
   refuseTooMany(world, context, state, Math.max(1, outputs.length));
   const plan = planExecuted(context, state, outputs);
   refuseTooLong(world, plan);
-  const { status, error, place, held } = plan.ending;
-  const outcome = await world.store.states.finish(
-    { ...guardOf(call), to: status, cause: 'executed', atMs, outputs: outputs[0] ?? {}, error, place, held },
-    {
-      states: [
-        ...plan.siblings.map((sibling) => ({ state: sibling, cause: 'fan-out' as const })),
-        ...plan.followers.map((follower) => ({ state: follower, cause: 'next' as const })),
-      ],
-      questions: plan.questions,
-    },
-  );
-  settle(world, outcome);
+  const end = endExecuted(plan, outputs, { cause: 'executed', atMs });
+  settle(world, call.stateId, await world.store.states.finish({ ...guardOf(call), ...end.change }, end.follow));
 }

@@ -1,5 +1,5 @@
 import type { StoredState } from '../domain/state.ts';
-import { endFailed } from './fail-state.ts';
+import { failNow } from './fail-state.ts';
 import { workOff } from './work-off.ts';
 import type { World } from './world.ts';
 
@@ -9,7 +9,7 @@ const BATCH = 200;
 async function expire(world: World, state: StoredState, atMs: number): Promise<void> {
   const { id, leaseExpiresAtMs, updatedAtMs } = state;
   const seconds = Math.round(((leaseExpiresAtMs ?? atMs) - updatedAtMs) / 1000);
-  await endFailed(world, state, {
+  await failNow(world, state, {
     guard: { stateId: id, from: 'QUEUED', leaseEndedAtMs: atMs },
     error: `lease expired after ${seconds} s`,
     cause: 'lease expired',
@@ -26,7 +26,7 @@ async function expire(world: World, state: StoredState, atMs: number): Promise<v
 export function expireLeases(world: World, stopped: AbortSignal): Promise<void> {
   const { states } = world.store;
   const work = {
-    job: 'lease ends',
+    job: { kind: 'lease ends' },
     batch: BATCH,
     due: states.leasesEnded,
     handle: (state: StoredState, atMs: number) => expire(world, state, atMs),

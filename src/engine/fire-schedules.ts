@@ -67,7 +67,7 @@ async function fire(world: World, slot: DueSlot, nowMs: number): Promise<void> {
 export function fireSchedules(world: World, stopped: AbortSignal): Promise<void> {
   const { schedule } = world.store;
   const work = {
-    job: 'schedule slots',
+    job: { kind: 'schedule slots' },
     batch: BATCH,
     due: schedule.due,
     handle: (slot: DueSlot, nowMs: number) => fire(world, slot, nowMs),

@@ -5,11 +5,17 @@ export interface Readiness {
   readonly ready: boolean;
   /** What is not ready, a sentence each. */
   readonly faults: readonly string[];
+  /** What makes work slow but does not stop it, a sentence each. */
+  readonly warnings: readonly string[];
 }
 
-/** Asks every part that the service needs. */
+/** Asks every part that the service needs. Without jobs and signals the sweep finds all work, only later. */
 export async function readiness(world: World): Promise<Readiness> {
-  const storeFault = await world.store.fault();
-  const faults = storeFault === null ? [] : [`the store: ${storeFault}`];
-  return { ready: faults.length === 0, faults };
+  const [store, jobs, signal] = await Promise.all([world.store.fault(), world.jobs.fault(), world.signal.fault()]);
+  const faults = store === null ? [] : [`the store: ${store}`];
+  const warnings = [
+    ...(jobs === null ? [] : [`the jobs: ${jobs}`]),
+    ...(signal === null ? [] : [`the signals: ${signal}`]),
+  ];
+  return { ready: faults.length === 0, faults, warnings };
 }

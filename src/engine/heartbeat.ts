@@ -13,6 +13,6 @@ export async function heartbeat(world: World, call: AnswerCall): Promise<{ reado
   const outcome = await store.states.heartbeat(guardOf(call), clock.nowMs(), settings.leaseSeconds);
   if (outcome.kind === 'conflict') throw notQueued(outcome.status);
   const { leaseExpiresAtMs } = outcome;
-  if (leaseExpiresAtMs !== null) jobs.schedule('lease ends', leaseExpiresAtMs);
+  if (leaseExpiresAtMs !== null) jobs.schedule({ kind: 'lease ends' }, leaseExpiresAtMs);
   return { leaseExpiresAtMs };
 }

@@ -1,7 +1,6 @@
 import type { JsonObject } from '../domain/json.ts';
-import { planQuestions } from '../domain/plan-next.ts';
-import { keysLetGo } from '../domain/unites.ts';
-import { type AnswerCall, guardOf, notQueued, planContextOf, settle, stateOfRuntime } from './answer-state.ts';
+import { type AnswerCall, guardOf, notQueued, settle, stateOfRuntime } from './answer-state.ts';
+import { endPruned } from './plan-end.ts';
 import type { World } from './world.ts';
 
 /**
@@ -19,9 +18,8 @@ export async function pruneState(
   const state = await stateOfRuntime(world, call);
   if (state.status !== 'QUEUED') throw notQueued(state.status);
   const atMs = world.clock.nowMs();
-  const context = await planContextOf(world, state, atMs);
-  const questions = planQuestions(context, state.keys, keysLetGo(state, []), new Map());
-  const change = { ...guardOf(call), to: 'PRUNED', cause: 'prune', atMs, outputs: data, held: [] } as const;
-  settle(world, await world.store.states.finish(change, { states: [], questions }));
+  const end = await endPruned(world, state, { cause: 'prune', atMs });
+  const change = { ...guardOf(call), ...end.change, outputs: data };
+  settle(world, call.stateId, await world.store.states.finish(change, end.follow));
   return { dueAtMs: state.dueAtMs };
 }

@@ -16,7 +16,7 @@ export async function requeueState(
   const state = await stateOfRuntime(world, call);
   const atMs = world.clock.nowMs();
   const dueAtMs = atMs + delayMs;
-  settle(world, await world.store.states.requeue(guardOf(call), dueAtMs, atMs, 're-enqueue-after'));
+  settle(world, call.stateId, await world.store.states.requeue(guardOf(call), dueAtMs, atMs, 're-enqueue-after'));
   announce(world, [{ ...state, status: 'CREATED' }]);
   return { dueAtMs };
 }

@@ -5,6 +5,7 @@ import { planRetry, resolveJoinInputs } from '../domain/plan-next.ts';
 import type { StoredState } from '../domain/state.ts';
 import type { StateStatus } from '../domain/status.ts';
 import { announce, planContextOf, type StateCall, stateNotFound } from './answer-state.ts';
+import { followUpState } from './follow-up.ts';
 import type { World } from './world.ts';
 
 function notRetriable(status: StateStatus): KnownError {
@@ -68,7 +69,10 @@ export async function retryState(world: World, call: StateCall, fanoutId: string
     fanoutId,
   );
   if (outcome.kind === 'duplicate') throw duplicate();
-  if (outcome.kind === 'conflict') throw notRetriable(outcome.status);
-  announce(world, outcome.created);
-  return { id: retry.id };
+  if (outcome.kind === 'done') announce(world, outcome.created);
+  if (outcome.kind !== 'conflict') return { id: retry.id };
+  if (outcome.status !== status) throw notRetriable(outcome.status);
+  // The state failed, and not all that follows from that is there yet.
+  await followUpState(world, state.id);
+  return retryState(world, call, fanoutId);
 }

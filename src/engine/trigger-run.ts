@@ -74,7 +74,9 @@ export async function planRun(
   );
   if (!root.ok) throw new KnownError('ROOT_INPUT_UNRESOLVED', `The run cannot start: ${root.error}`);
   const { namespace, name } = graph;
-  const run = { id: runId, graph: { namespace, name }, version: graph.version, store, createdAtMs: nowMs };
+  const nodeNamespaces = [...new Set(graph.definition.vertices.map((vertex) => vertex.namespace))];
+  const { version } = graph;
+  const run = { id: runId, graph: { namespace, name }, version, store, nodeNamespaces, createdAtMs: nowMs };
   return { run, root: root.value };
 }
 

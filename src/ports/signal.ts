@@ -11,4 +11,6 @@ export interface Signal {
   /** Never throws and never waits. */
   publish(signal: StatesSignal): void;
   subscribe(listener: (signal: StatesSignal) => void): Release;
+  /** @returns why other replicas are not reached now, or null. */
+  fault(): Promise<string | null>;
 }

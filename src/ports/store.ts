@@ -6,8 +6,10 @@ import type { NewState, Place, StateIdentity, StoredState } from '../domain/stat
 import type { Cause, RunCounts, StateStatus } from '../domain/status.ts';
 import type { NodeName } from '../domain/validate-nodes.ts';
 
-// Every method is one atomic operation: all of it is durable when it resolves, or nothing of it happened (invariants 1
-// and 12). A rejection with KnownError STORE_UNAVAILABLE means that nothing happened and that it may be tried again.
+// Every method is one operation, durable when it resolves (invariants 1 and 12): to a caller it has happened, all of it,
+// or not at all. A store with transactions does it in one. A store without does it in steps: the first one decides and
+// promises, the others can be repeated, by any replica, until all is there (`unfinished`, `repair`). A rejection with
+// KnownError STORE_UNAVAILABLE says in its message whether anything may have happened; the call may be tried again.
 
 /** A node with the moments of its registration, in Unix milliseconds. */
 export interface StoredNode extends RegisteredNode {
@@ -86,6 +88,8 @@ export interface NewRun {
   readonly graph: GraphName;
   readonly version: number;
   readonly store: TextMap;
+  /** The namespaces of the nodes that the version uses: where the run's states are claimed. */
+  readonly nodeNamespaces: readonly string[];
   readonly createdAtMs: number;
 }
 
@@ -150,6 +154,8 @@ export interface Change extends Guard {
   readonly cause: Cause;
   readonly atMs: number;
   readonly outputs?: JsonObject | undefined;
+  /** All that the node gave, `outputs` first: what the follow-up is planned from, should it have to be planned again. */
+  readonly given?: readonly JsonObject[] | undefined;
   readonly error?: string | null | undefined;
   readonly place?: Place | undefined;
   /** The keys that the state keeps; it lets go of all others. */
@@ -164,10 +170,27 @@ export interface Follow {
   readonly questions: readonly JoinQuestion[];
 }
 
-/** What became of a change: done, with the states that came into being, or the status that stood in its way. */
+/**
+ * What became of a change: done, with the states that came into being; promised, which is durable, while what follows
+ * from it is not complete yet; or the status that stood in its way.
+ */
 export type Outcome =
   | { readonly kind: 'done'; readonly created: readonly NewState[] }
+  | { readonly kind: 'promised' }
   | { readonly kind: 'conflict'; readonly status: StateStatus };
+
+/** A change that is promised, and of whose follow-up something may be missing. */
+export interface UnfinishedChange {
+  /** As it was before the change, but for its status. */
+  readonly state: StoredState;
+  readonly to: Change['to'];
+  readonly cause: Cause;
+  readonly atMs: number;
+  /** All that the node gave. */
+  readonly given: readonly JsonObject[];
+  /** Tells this change from a later one of the same state. */
+  readonly mark: string;
+}
 
 /** Which states a caller asks for. */
 export interface ClaimRequest {
@@ -210,7 +233,11 @@ export interface StateNode {
 
 /** States. */
 export interface StateStore {
-  get(id: StateId): Promise<StoredState | null>;
+  /**
+   * @param nodeNamespace where given, a state of a node of another namespace is not found (invariant 10), and looking for
+   *   it costs no more than one namespace.
+   */
+  get(id: StateId, nodeNamespace?: string): Promise<StoredState | null>;
   /** Each identifier on the way from the root to a state, the state itself left out, with its state's id, in order. */
   parents(id: StateId): Promise<readonly { readonly identifier: string; readonly id: StateId }[]>;
   /** The outputs of the states on the way to a state whose identifiers are asked for. */
@@ -223,6 +250,12 @@ export interface StateStore {
   nextDueMs(namespace: string, nodeNames: readonly string[]): Promise<number | null>;
   /** Ends a state and stores all that follows from it (invariants 2, 4, 5). */
   finish(change: Change, follow: Follow): Promise<Outcome>;
+  /** The changes before a moment (Unix milliseconds) whose follow-up is not complete, the oldest first. */
+  unfinished(beforeMs: number, limit: number): Promise<readonly UnfinishedChange[]>;
+  /** The change of one state whose follow-up is not complete; null when all is there. */
+  unfinishedOf(id: StateId): Promise<UnfinishedChange | null>;
+  /** Completes a change, given the same plan again (invariants 4, 5). Whoever does it, and however often, once is enough. */
+  resume(unfinished: UnfinishedChange, change: Change, follow: Follow): Promise<Outcome>;
   /** Whether a state's vertex was retried in its run with this key before. */
   isRetried(id: StateId, fanoutId: string): Promise<boolean>;
   /**
@@ -289,6 +322,13 @@ export interface Store {
   readonly runs: RunStore;
   readonly states: StateStore;
   readonly schedule: ScheduleStore;
+  /**
+   * Completes what the creation of runs, the firing of slots and manual retries before a moment (Unix milliseconds) left
+   * to be done.
+   *
+   * @returns the states that came into being.
+   */
+  repair(beforeMs: number): Promise<readonly Pick<NewState, 'status' | 'nodeName' | 'nodeNamespace'>[]>;
   /** @returns why the store cannot be used now, or null. */
   fault(): Promise<string | null>;
   /** Finishes what is under way and lets go of the data. */

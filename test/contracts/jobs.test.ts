@@ -1,16 +1,34 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { randomUUID } from 'node:crypto';
+import { before, describe, it } from 'node:test';
 import { inProcessJobs } from '../../src/adapters/in-process/jobs.ts';
+import { openRedis } from '../../src/adapters/redis/connection.ts';
 import { systemClock } from '../../src/adapters/system/clock.ts';
 import type { Job } from '../../src/ports/jobs.ts';
+import { backendsSkip, type RedisServer, startRedis } from '../support/backends.ts';
 import { manualClock } from '../support/manual-clock.ts';
+import { suiteScope } from '../support/server-process.ts';
 import { inManualTime, inRealTime, type Timed } from './clock.ts';
-import { testJobs } from './jobs.ts';
+import { LEASE_ENDS, SCHEDULE_SLOTS, testJobs } from './jobs.ts';
 
 const onTime = (timed: Timed) => ({ ...timed, jobs: inProcessJobs(timed.clock, () => {}), close: async () => {} });
 
 testJobs('the jobs in process by the manual clock', () => onTime(inManualTime(manualClock())));
 testJobs('the jobs in process by the system clock', () => onTime(inRealTime(systemClock)));
+
+describe('with a Redis', { skip: backendsSkip({ kinds: ['redis'] }) }, () => {
+  const scope = suiteScope();
+  let redis: RedisServer;
+  before(async () => {
+    redis = await startRedis(scope);
+  });
+
+  testJobs('the jobs on Redis', async () => {
+    const log = { error: () => {} };
+    const options = { url: redis.url, prefix: `test-${randomUUID()}`, log, clock: systemClock };
+    return { ...inRealTime(systemClock), ...(await openRedis(options)) };
+  });
+});
 
 describe('the jobs in process', () => {
   const open = () => {
@@ -23,12 +41,12 @@ describe('the jobs in process', () => {
     const { clock, jobs } = open();
     const handled: [Job, number][] = [];
     jobs.start(async (job) => void handled.push([job, clock.nowMs()]));
-    for (const atMs of [1300, 1100, 1200, 1100]) jobs.schedule('lease ends', atMs);
-    jobs.schedule('schedule slots', 1200);
+    for (const atMs of [1300, 1100, 1200, 1100]) jobs.schedule(LEASE_ENDS, atMs);
+    jobs.schedule(SCHEDULE_SLOTS, 1200);
     await clock.advanceTo(2000);
     assert.deepEqual(handled, [
-      ['lease ends', 1100],
-      ['schedule slots', 1200],
+      [LEASE_ENDS, 1100],
+      [SCHEDULE_SLOTS, 1200],
     ]);
   });
 
@@ -41,7 +59,7 @@ describe('the jobs in process', () => {
       await gate.promise;
     });
     for (const atMs of [1100, 1200, 1300]) {
-      jobs.schedule('lease ends', atMs);
+      jobs.schedule(LEASE_ENDS, atMs);
       await clock.advanceTo(atMs);
     }
     assert.equal(handled, 1);
@@ -59,7 +77,7 @@ describe('the jobs in process', () => {
       await gate.promise;
     });
     for (const atMs of [1100, 1200]) {
-      jobs.schedule('lease ends', atMs);
+      jobs.schedule(LEASE_ENDS, atMs);
       await clock.advanceTo(atMs);
     }
     const stopped = jobs.stop();
@@ -72,11 +90,11 @@ describe('the jobs in process', () => {
     const { clock, errors, jobs } = open();
     const thrown = [new Error('at once'), new Error('later')];
     jobs.start((job) => {
-      if (job === 'lease ends') throw thrown[0];
+      if (job.kind === 'lease ends') throw thrown[0];
       return Promise.reject(thrown[1]);
     });
-    jobs.schedule('lease ends', 1100);
-    jobs.schedule('schedule slots', 1200);
+    jobs.schedule(LEASE_ENDS, 1100);
+    jobs.schedule(SCHEDULE_SLOTS, 1200);
     await clock.advanceTo(1200);
     assert.deepEqual(errors, thrown);
   });

@@ -99,6 +99,11 @@ export function testSignal(name: string, make: () => SignalSubject | Promise<Sig
         assert.deepEqual(heard, [STATES, LAST]);
       }));
 
+    it('has no fault when all is well', () =>
+      using(async ({ replicas }) => {
+        for (const replica of replicas) assert.equal(await replica.fault(), null);
+      }));
+
     it('may be published when nobody listens', () =>
       using(async ({ replicas: [signal] }) => {
         signal.publish(STATES);

@@ -10,8 +10,8 @@ import { claimOne, execute, givenGraph, NS, start, summaryOf, vertex } from '../
 import { openWorld } from '../support/world.ts';
 
 /** Timers that never come and signals that nobody hears. */
-const LOST_JOBS: Jobs = { schedule: () => {}, start: () => {}, stop: async () => {} };
-const LOST_SIGNAL: Signal = { publish: () => {}, subscribe: () => () => {} };
+const LOST_JOBS: Jobs = { schedule: () => {}, start: () => {}, stop: async () => {}, fault: async () => null };
+const LOST_SIGNAL: Signal = { publish: () => {}, subscribe: () => () => {}, fault: async () => null };
 
 function waitFor(world: World, nodeName: string) {
   const gone = new AbortController().signal;
@@ -65,10 +65,10 @@ test('a store that cannot be reached for a while is told to the log and to those
   const fault = mock.method(world.store, 'fault', async () => 'out of reach');
   await clock.advanceBy(5000);
   assert.match(String(errors[0]), /out of reach/);
-  assert.deepEqual(await readiness(world), { ready: false, faults: ['the store: out of reach'] });
+  assert.deepEqual(await readiness(world), { ready: false, faults: ['the store: out of reach'], warnings: [] });
   broken.mock.restore();
   fault.mock.restore();
   await clock.advanceBy(5000);
   assert.match(await summaryOf(world, run), /a: RETRY_CREATED 1/);
-  assert.deepEqual(await readiness(world), { ready: true, faults: [] });
+  assert.deepEqual(await readiness(world), { ready: true, faults: [], warnings: [] });
 });

@@ -189,7 +189,7 @@ test('the inputs of a join that could not be resolved are resolved anew by its m
 });
 
 test('an answer after the end of the lease is refused, also before anybody has noticed the end (3)', async (t) => {
-  const jobs = { schedule: () => {}, start: () => {}, stop: async () => {} };
+  const jobs = { schedule: () => {}, start: () => {}, stop: async () => {}, fault: async () => null };
   const { world, clock, close } = await openWorld({ jobs, settings: { sweepSeconds: 600 } });
   t.after(close);
   await givenGraph(world, [vertex('a')], { leaseSeconds: 2 });

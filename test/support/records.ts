@@ -99,10 +99,12 @@ export function storedGraph(name: string, more: Partial<StoredGraph> = {}): Stor
   };
 }
 
-/** A run of graph `orders`. */
+/** A run of graph `orders`, with nodes of the namespaces `shop` and `other`. */
 export function newRun(label: string, more: Partial<NewRun> = {}): NewRun {
   const graph = { namespace: SPACE, name: 'orders' };
-  return { id: runIdOf(label), graph, version: 1, store: { order: label }, createdAtMs: AT_MS, ...more };
+  const nodeNamespaces = [SPACE, 'other'];
+  const rest = { version: 1, store: { order: label }, nodeNamespaces, createdAtMs: AT_MS };
+  return { id: runIdOf(label), graph, ...rest, ...more };
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Clock, Release } from '../../ports/clock.ts';
-import type { Job, Jobs } from '../../ports/jobs.ts';
+import { type Job, type Jobs, keyOf } from '../../ports/jobs.ts';
 
 /**
  * Jobs on the timers of this process. Nothing is kept across a restart: whoever starts the service schedules what is
@@ -8,49 +8,52 @@ import type { Job, Jobs } from '../../ports/jobs.ts';
  * @param onError gets what a handler threw; the job's later moments are not affected.
  */
 export function inProcessJobs(clock: Clock, onError: (error: unknown) => void): Jobs {
-  const waiting = new Map<Job, { readonly atMs: number; readonly cancel: Release }>();
-  const running = new Map<Job, Promise<void>>();
-  const again = new Set<Job>();
+  // All by the key of the job.
+  const waiting = new Map<string, { readonly atMs: number; readonly cancel: Release }>();
+  const running = new Map<string, Promise<void>>();
+  const due = new Map<string, Job>();
   let handler: ((job: Job) => Promise<void>) | null = null;
   let isStopped = false;
 
-  const runUntilDone = async (job: Job, handle: (job: Job) => Promise<void>): Promise<void> => {
-    do {
-      again.delete(job);
+  const runUntilDone = async (key: string, handle: (job: Job) => Promise<void>): Promise<void> => {
+    for (let job = due.get(key); job !== undefined; job = due.get(key)) {
+      due.delete(key);
       try {
         await handle(job);
       } catch (error) {
         onError(error);
       }
-    } while (again.has(job));
-    running.delete(job);
+    }
+    running.delete(key);
   };
 
-  const come = (job: Job): void => {
-    waiting.delete(job);
-    again.add(job);
-    if (handler !== null && !running.has(job)) running.set(job, runUntilDone(job, handler));
+  const come = (key: string, job: Job): void => {
+    waiting.delete(key);
+    due.set(key, job);
+    if (handler !== null && !running.has(key)) running.set(key, runUntilDone(key, handler));
   };
 
   return {
     schedule(job, atMs) {
-      const known = waiting.get(job);
+      const key = keyOf(job);
+      const known = waiting.get(key);
       if (isStopped || (known !== undefined && known.atMs <= atMs)) return;
       known?.cancel();
-      waiting.set(job, { atMs, cancel: clock.at(atMs, () => come(job)) });
+      waiting.set(key, { atMs, cancel: clock.at(atMs, () => come(key, job)) });
     },
     /** @throws Error at a second call. */
     start(handle) {
       if (handler !== null) throw new Error('the jobs were started before');
       handler = handle;
       // What came due before there was anybody to handle it.
-      for (const job of [...again]) come(job);
+      for (const [key, job] of [...due]) come(key, job);
     },
     async stop() {
       isStopped = true;
       for (const { cancel } of waiting.values()) cancel();
-      again.clear();
+      due.clear();
       await Promise.all(running.values());
     },
+    fault: async () => null,
   };
 }

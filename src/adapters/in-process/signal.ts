@@ -25,5 +25,6 @@ export function inProcessSignal(onError: (error: unknown) => void = () => {}): S
       listeners.set(subscription, listener);
       return () => listeners.delete(subscription);
     },
+    fault: async () => null,
   };
 }

@@ -167,9 +167,10 @@ function claim(database: Database, request: ClaimRequest): ClaimedState[] {
 /** States in SQLite. */
 export function sqliteStates(database: Database): StateStore {
   return {
-    get: async (id) => {
+    get: async (id, nodeNamespace) => {
       const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.id = ?`, id);
-      return row === undefined ? null : stateOf(row);
+      const isHere = nodeNamespace === undefined || row?.node_namespace === nodeNamespace;
+      return row === undefined || !isHere ? null : stateOf(row);
     },
 
     parents: async (id) =>
@@ -216,6 +217,11 @@ export function sqliteStates(database: Database): StateStore {
     },
 
     finish: (change, follow) => database.write(() => finish(database, change, follow)),
+
+    // A change and all that follows from it are one transaction.
+    unfinished: async () => [],
+    unfinishedOf: async () => null,
+    resume: async () => ({ kind: 'done', created: [] }),
 
     isRetried: async (id, fanoutId) => isFanoutIdKept(database, id, fanoutId),
 

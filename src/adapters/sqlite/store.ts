@@ -79,6 +79,7 @@ export function openSqliteStore(folder: string): Store {
     runs: sqliteRuns(database),
     states: sqliteStates(database),
     schedule: sqliteSchedule(database),
+    repair: async () => [],
     fault: async () => {
       try {
         // A sync for each question would cost more than it tells, so only a store that has failed is tried out.

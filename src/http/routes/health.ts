@@ -30,7 +30,10 @@ export const healthCalls = {
       tags: TAGS,
       summary: 'Tells whether the service can do its work',
       response: {
-        200: z.object({ status: z.literal('ready') }).meta({ description: 'It can.', examples: [{ status: 'ready' }] }),
+        200: z.object({ status: z.literal('ready'), warnings: z.array(z.string()).optional() }).meta({
+          description: 'It can; `warnings` names what makes it slow, if anything does.',
+          examples: [{ status: 'ready' }],
+        }),
         503: z.object({ detail: z.string(), faults: z.array(z.string()) }).meta({
           description: 'It cannot; `faults` names what is not ready.',
           examples: [{ detail: 'not ready', faults: ['the store: the disk is full'] }],
@@ -47,8 +50,8 @@ export function healthRoutes(server: TypedServer, world: World): void {
   server.route({
     ...healthCalls.ready,
     handler: async (_request, reply) => {
-      const { ready, faults } = await readiness(world);
-      if (ready) return { status: 'ready' as const };
+      const { ready, faults, warnings } = await readiness(world);
+      if (ready) return { status: 'ready' as const, ...(warnings.length > 0 ? { warnings: [...warnings] } : {}) };
       return reply.code(503).send({ detail: 'not ready', faults: [...faults] });
     },
   });

@@ -1,0 +1,219 @@
+// Keeps invariants 4 and 5 without transactions: what follows from a promised change, in steps that can be repeated.
+//
+// - What follows is inserted under derived ids, and what is there already stays as it is: first the further outputs of a
+//   fan-out (siblings), then those that follow all of them, so that a follower never looks for a sibling in vain.
+// - A receiver of a key is stored before the giver lets go. A sibling that has joins of its own is inserted as EXECUTED and
+//   holds its keys until its followers are there; the keys of joins further out are held for all siblings by the state
+//   itself, which lets go of them last.
+// - Keys are let go one by one, the innermost join first, and after each the join is asked for: an inner join that comes
+//   holds the outer keys before those are let go.
+// - The mark goes last. Whoever finds it repeats all of this with the same plan.
+
+import type { StateId } from '../../domain/ids.ts';
+import type { JoinQuestion } from '../../domain/plan-next.ts';
+import type { JoinKey, NewState } from '../../domain/state.ts';
+import { type Cause, classOf } from '../../domain/status.ts';
+import type { Change, Follow } from '../../ports/store.ts';
+import type { Database } from './database.ts';
+import type { Joins } from './joins.ts';
+import type { StateDocument } from './schema.ts';
+import { type Birth, documentOf, type RunFacts, textOfKey } from './state-documents.ts';
+
+/** What of a state never changes. */
+export interface Identity extends RunFacts {
+  readonly id: StateId;
+  readonly namespace: string;
+  readonly identifier: string;
+  readonly parentId: StateId | null;
+}
+
+/** A change of a state with what is to follow from it. */
+export interface Promised {
+  readonly identity: Identity;
+  readonly change: Change;
+  readonly follow: Follow;
+  readonly mark: string;
+}
+
+type Sets = Partial<Record<keyof StateDocument, unknown>>;
+
+/** The parts of an update that set a list, or take it away where it is empty. */
+export function listUpdate(name: 'holds' | 'place', list: readonly unknown[]): { $set: Sets; $unset: Sets } {
+  return list.length > 0 ? { $set: { [name]: list }, $unset: {} } : { $set: {}, $unset: { [name]: 1 } };
+}
+
+function ownKeysOf(state: Pick<NewState, 'id' | 'keys'>): readonly JoinKey[] {
+  return state.keys.filter(({ owner }) => owner === state.id);
+}
+
+/** The states of a plan by the part that they play. */
+interface Cast {
+  /** Ended, and nothing waits for what follows them. */
+  readonly ended: readonly { readonly state: NewState; readonly cause: Cause }[];
+  /** Ended, with joins of their own: stored as EXECUTED first. */
+  readonly owners: readonly { readonly state: NewState; readonly cause: Cause }[];
+  readonly pending: readonly { readonly state: NewState; readonly cause: Cause }[];
+}
+
+function castOf({ states }: Follow): Cast {
+  const isPending = ({ state }: Follow['states'][number]) => classOf(state.status) === 'pending';
+  const over = states.filter((one) => !isPending(one));
+  return {
+    ended: over.filter(({ state }) => ownKeysOf(state).length === 0),
+    owners: over.filter(({ state }) => ownKeysOf(state).length > 0),
+    pending: states.filter(isPending),
+  };
+}
+
+/** The questions of a plan by who lets the keys go: the siblings' own, and those of the state itself. */
+function questionsBy(follow: Follow, self: StateId): ReadonlyMap<StateId, readonly JoinQuestion[]> {
+  const siblings = new Set(castOf(follow).owners.map(({ state }) => state.id));
+  return Map.groupBy(follow.questions, ({ key }) => (siblings.has(key.owner) ? key.owner : self));
+}
+
+/** The keys that somebody holds on to while its questions are asked, in their order. */
+function keysToLetGo(questions: readonly JoinQuestion[], held: readonly JoinKey[]): readonly string[] {
+  const kept = new Set(held.map(textOfKey));
+  return questions.map(({ key }) => textOfKey(key)).filter((key) => !kept.has(key));
+}
+
+/**
+ * The keys that a state holds at the moment when it ends: all that its questions are yet to let go. The first goes with the
+ * ending itself, unless siblings have joins of their own, which come before.
+ */
+export function holdsAtEnd({ follow, change, identity }: Pick<Promised, 'follow' | 'change' | 'identity'>): string[] {
+  const questions = questionsBy(follow, identity.id);
+  const toLetGo = keysToLetGo(questions.get(identity.id) ?? [], change.held);
+  return [...change.held.map(textOfKey), ...toLetGo.slice(questions.size > 1 ? 0 : 1)];
+}
+
+/** Whether a change can be made whole in the write that promises it, but for questions. */
+export function endsAtOnce(follow: Follow): boolean {
+  return follow.states.length === 0;
+}
+
+function waitingOwner(document: StateDocument, state: NewState): StateDocument {
+  const { changes } = document;
+  return {
+    ...document,
+    status: 'EXECUTED',
+    counted: 'pending',
+    holds: [...state.held, ...ownKeysOf(state)].map(textOfKey),
+    changes: changes.map((entry) => ({ ...entry, to: 'EXECUTED' })),
+  };
+}
+
+async function insertAll(database: Database, documents: readonly StateDocument[]): Promise<ReadonlySet<StateId>> {
+  const isNew = await Promise.all(documents.map((document) => database.states.insert(document)));
+  return new Set(documents.filter((_, index) => isNew[index]).map(({ _id }) => _id));
+}
+
+/** Ends a sibling that waited for its followers to be stored. */
+async function endOwner(
+  database: Database,
+  { state, cause }: { readonly state: NewState; readonly cause: Cause },
+  questions: readonly JoinQuestion[],
+  atMs: number,
+): Promise<void> {
+  const holds = listUpdate('holds', [...state.held.map(textOfKey), ...keysToLetGo(questions, state.held).slice(1)]);
+  await database.states.update({
+    filter: { _id: state.id, namespace: state.nodeNamespace, status: 'EXECUTED' },
+    update: {
+      $set: { status: state.status, counted: classOf(state.status), ...holds.$set },
+      $unset: holds.$unset,
+      $push: { changes: { at: atMs, from: 'EXECUTED', to: state.status, cause } },
+    } as never,
+  });
+}
+
+/** Lets go of keys one by one, asking for each join; the unites states that came into being. */
+async function letGoAndAsk(
+  context: { readonly database: Database; readonly joins: Joins; readonly birth: Birth },
+  holder: { readonly id: StateId; readonly namespace: string; readonly isFirstGone: boolean },
+  questions: readonly JoinQuestion[],
+  held: readonly JoinKey[],
+): Promise<readonly NewState[]> {
+  const { database, joins, birth } = context;
+  const toLetGo = keysToLetGo(questions, held);
+  const gone = new Set(holder.isFirstGone ? toLetGo.slice(0, 1) : []);
+  const created: NewState[] = [];
+  for (const question of questions) {
+    const key = textOfKey(question.key);
+    if (toLetGo.includes(key) && !gone.has(key)) {
+      const filter = { _id: holder.id, namespace: holder.namespace, holds: key };
+      await database.states.update({ filter, update: { $pull: { holds: key } } as never });
+    }
+    const state = await joins.answer(birth.spaces, question);
+    if (state !== null && (await database.states.insert(documentOf(state, birth)))) created.push(state);
+  }
+  return created;
+}
+
+/** Ends a state, all that follows from it being stored; without questions this is the last step. */
+async function endSelf(database: Database, promised: Promised): Promise<void> {
+  const { identity, change, follow, mark } = promised;
+  const { id, namespace } = identity;
+  const isExecuted = change.to === 'SUCCESS' || change.to === 'NEXT_CREATED_ERROR';
+  const isLast = follow.questions.length === 0;
+  const holds = listUpdate('holds', holdsAtEnd(promised));
+  await database.states.update({
+    filter: { _id: id, namespace, 'todo.mark': mark, ...(isExecuted ? { status: 'EXECUTED' } : {}) },
+    update: {
+      $set: { status: change.to, ...(isLast ? { counted: classOf(change.to) } : {}), ...holds.$set },
+      $unset: { ...holds.$unset, ...(isLast ? { todo: 1 } : {}) },
+      ...(isExecuted
+        ? { $push: { changes: { at: change.atMs, from: 'EXECUTED', to: change.to, cause: change.cause } } }
+        : {}),
+    } as never,
+  });
+}
+
+async function clearMark(database: Database, { identity, change, mark }: Promised): Promise<void> {
+  const holds = listUpdate('holds', change.held.map(textOfKey));
+  await database.states.update({
+    filter: { _id: identity.id, namespace: identity.namespace, 'todo.mark': mark },
+    update: { $set: { counted: classOf(change.to), ...holds.$set }, $unset: { todo: 1, ...holds.$unset } } as never,
+  });
+}
+
+/**
+ * Stores all that follows from a promised change and takes its mark away.
+ *
+ * @returns the states that came into being.
+ */
+export async function followUp(database: Database, joins: Joins, promised: Promised): Promise<readonly NewState[]> {
+  const { identity, change, follow } = promised;
+  const { id, namespace, ...facts } = identity;
+  const { atMs } = change;
+  const { ended, owners, pending } = castOf(follow);
+  const birthOf = (cause: Cause): Birth => ({ ...facts, cause, atMs });
+  const documents = (some: Cast['pending']) => some.map(({ state, cause }) => documentOf(state, birthOf(cause)));
+
+  const isNew = new Set<StateId>();
+  const insert = async (some: readonly StateDocument[]) => {
+    for (const inserted of await insertAll(database, some)) isNew.add(inserted);
+  };
+  const waiting = owners.map(({ state, cause }) => waitingOwner(documentOf(state, birthOf(cause)), state));
+  await insert([...documents(ended), ...waiting]);
+  await insert(documents(pending));
+
+  const questions = questionsBy(follow, id);
+  if (!endsAtOnce(follow)) {
+    await Promise.all([
+      endSelf(database, promised),
+      ...owners.map((owner) => endOwner(database, owner, questions.get(owner.state.id) ?? [], atMs)),
+    ]);
+  }
+  const context = { database, joins, birth: birthOf('unites') };
+  const ofOwners = await Promise.all(
+    owners.map(({ state }) => {
+      const holder = { id: state.id, namespace: state.nodeNamespace, isFirstGone: true };
+      return letGoAndAsk(context, holder, questions.get(state.id) ?? [], state.held);
+    }),
+  );
+  const holder = { id, namespace, isFirstGone: questions.size <= 1 };
+  const ofSelf = await letGoAndAsk(context, holder, questions.get(id) ?? [], change.held);
+  if (follow.questions.length > 0) await clearMark(database, promised);
+  const stored = follow.states.map(({ state }) => state).filter((state) => isNew.has(state.id));
+  return [...stored, ...ofOwners.flat(), ...ofSelf];
+}

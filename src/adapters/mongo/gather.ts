@@ -1,0 +1,87 @@
+// Group commit for a database behind a network: what is asked for in one moment goes out together, so that a round trip
+// and a sync are shared by many callers. While groups are under way the next one fills up; a lone caller waits for nobody.
+
+/** How a group is made up. */
+export interface GroupLimits {
+  /** Items of one group at most. */
+  readonly items: number;
+  /** Size of one group at most, as `sizeOf` measures it; one item may be larger. */
+  readonly size: number;
+  /** Groups under way at once. */
+  readonly atOnce: number;
+}
+
+interface Waiting<Item, Result> {
+  readonly item: Item;
+  readonly size: number;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** What became of one item of a group. */
+export type Settled<Result> =
+  | { readonly ok: true; readonly result: Result }
+  | { readonly ok: false; readonly error: unknown };
+
+/**
+ * Makes one call of many.
+ *
+ * @param act deals with a group; resolves with what became of each item, in their order. When it rejects, every item of
+ *   the group does.
+ * @param sizeOf how much of a group's size an item takes.
+ * @returns the call for one item.
+ */
+export function gather<Item, Result>(
+  act: (items: readonly Item[]) => Promise<readonly Settled<Result>[]>,
+  limits: GroupLimits,
+  sizeOf: (item: Item) => number = () => 0,
+): (item: Item) => Promise<Result> {
+  const waiting: Waiting<Item, Result>[] = [];
+  let underWay = 0;
+  let isPlanned = false;
+
+  const take = (): Waiting<Item, Result>[] => {
+    let size = 0;
+    const end = waiting.findIndex((one, index) => {
+      size += one.size;
+      return index >= limits.items || (index > 0 && size > limits.size);
+    });
+    return waiting.splice(0, end === -1 ? waiting.length : end);
+  };
+
+  const settle = async (group: readonly Waiting<Item, Result>[]): Promise<void> => {
+    try {
+      const settled = await act(group.map(({ item }) => item));
+      for (const [index, { resolve, reject }] of group.entries()) {
+        const outcome = settled[index];
+        if (outcome?.ok) resolve(outcome.result);
+        else reject(outcome?.error ?? new Error('a group was answered without this item'));
+      }
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    }
+  };
+
+  const send = (): void => {
+    isPlanned = false;
+    while (waiting.length > 0 && underWay < limits.atOnce) {
+      underWay += 1;
+      void settle(take()).finally(() => {
+        underWay -= 1;
+        plan();
+      });
+    }
+  };
+
+  const plan = (): void => {
+    if (isPlanned || waiting.length === 0 || underWay >= limits.atOnce) return;
+    isPlanned = true;
+    setImmediate(send);
+  };
+
+  return (item) =>
+    new Promise((resolve, reject) => {
+      waiting.push({ item, size: sizeOf(item), resolve, reject });
+      plan();
+    });
+}

@@ -1,0 +1,210 @@
+// Keeps invariants 9 and 12: a graph's document holds its latest version whole, with its schedule, and is replaced by one
+// compare-and-set on its revision. A version is copied to a document of its own before it stops being the latest, so that
+// there is never a moment when it cannot be read.
+
+import { LRUCache } from 'lru-cache';
+import type { GraphDefinition, GraphName } from '../../domain/graph.ts';
+import { nodesUsedBy } from '../../domain/validate-nodes.ts';
+import type { GraphStore, Slot, StoredGraph } from '../../ports/store.ts';
+import { type Database, isDuplicate, refuseTooLarge } from './database.ts';
+import { keyOfNode } from './nodes.ts';
+import type { GraphDocument, GraphVersionDocument } from './schema.ts';
+
+/** How many characters of definitions are kept parsed. */
+const CACHED_LENGTH = 16 * 1024 * 1024;
+
+/** Nodes that one query asks for. */
+const NODES_AT_ONCE = 200;
+
+/** The `_id` of a graph. */
+export function keyOfGraph({ namespace, name }: GraphName): string {
+  return JSON.stringify([namespace, name]);
+}
+
+function keyOfVersion({ namespace, name }: GraphName, version: number): string {
+  return JSON.stringify([namespace, name, version]);
+}
+
+/** The part of an update that keeps the earliest of some slots. */
+export function nextSlotUpdate(slots: readonly Slot[]): {
+  readonly $set: { readonly slots: readonly Slot[]; readonly nextSlotMs?: number };
+  readonly $unset: { readonly nextSlotMs?: 1 };
+} {
+  if (slots.length === 0) return { $set: { slots }, $unset: { nextSlotMs: 1 } };
+  return { $set: { slots, nextSlotMs: Math.min(...slots.map(({ nextSlotMs }) => nextSlotMs)) }, $unset: {} };
+}
+
+/** The slots of a new schedule: a trigger that was there keeps its slot, unless the new one is earlier. */
+function merged(schedule: readonly Slot[], stored: readonly Slot[]): readonly Slot[] {
+  return schedule.map(({ expression, timezone, nextSlotMs }) => {
+    const known = stored.find((slot) => slot.expression === expression && slot.timezone === timezone);
+    // A slot far ahead was set by a clock that was; one that has fired has its record, and fires no more.
+    return { expression, timezone, nextSlotMs: Math.min(nextSlotMs, known?.nextSlotMs ?? nextSlotMs) };
+  });
+}
+
+/** The fields that every put replaces. */
+function contentOf(graph: StoredGraph) {
+  const definition = JSON.stringify(graph.definition);
+  const secrets = JSON.stringify(graph.secrets);
+  refuseTooLarge('the graph template', definition, secrets, ...graph.validationErrors);
+  return {
+    version: graph.version,
+    revision: graph.revision,
+    definition,
+    secrets,
+    hasSecrets: Object.keys(graph.secrets).length > 0,
+    uses: nodesUsedBy(graph.definition).map(keyOfNode),
+    validationStatus: graph.validationStatus,
+    validationErrors: graph.validationErrors,
+    updatedAtMs: graph.updatedAtMs,
+  };
+}
+
+/** Graph templates in MongoDB. */
+export function mongoGraphs({ models }: Database): GraphStore {
+  const { graphs, graphVersions } = models;
+  // A version's definition never changes, so it is parsed once.
+  const definitions = new LRUCache<string, GraphDefinition>({ maxSize: CACHED_LENGTH });
+
+  const definitionIn = (key: string, text: string): GraphDefinition => {
+    const cached = definitions.get(key);
+    if (cached !== undefined) return cached;
+    const definition: GraphDefinition = JSON.parse(text);
+    definitions.set(key, definition, { size: text.length });
+    return definition;
+  };
+
+  const graphIn = (document: GraphDocument): StoredGraph => {
+    const { id, namespace, name, version, revision, validationStatus, validationErrors } = document;
+    return {
+      id,
+      namespace,
+      name,
+      version,
+      revision,
+      definition: definitionIn(keyOfVersion(document, version), document.definition),
+      secrets: JSON.parse(document.secrets),
+      validationStatus,
+      validationErrors,
+      createdAtMs: document.createdAtMs,
+      updatedAtMs: document.updatedAtMs,
+    };
+  };
+
+  const read = (name: GraphName) =>
+    graphs
+      .findOne({ _id: keyOfGraph(name), namespace: name.namespace })
+      .select({ firings: 0 })
+      .lean<GraphDocument>();
+
+  const insert = async (graph: StoredGraph, schedule: readonly Slot[]): Promise<'done' | 'conflict'> => {
+    const { namespace, name, id, createdAtMs } = graph;
+    const { $set } = nextSlotUpdate(schedule);
+    const document: GraphDocument = {
+      _id: keyOfGraph(graph),
+      namespace,
+      name,
+      id,
+      createdAtMs,
+      ...contentOf(graph),
+      ...$set,
+      firings: [],
+    };
+    try {
+      await graphs.collection.insertOne(document as never);
+      return 'done';
+    } catch (error) {
+      if (isDuplicate(error)) return 'conflict';
+      throw error;
+    }
+  };
+
+  /** Copies a version that is about to be replaced; a copy of a later revision stays. */
+  const copyVersion = async (stored: GraphDocument): Promise<void> => {
+    const { namespace, version, revision, definition, secrets, hasSecrets } = stored;
+    const _id = keyOfVersion(stored, version);
+    const copy: GraphVersionDocument = { _id, namespace, revision, definition, secrets, hasSecrets };
+    try {
+      await graphVersions.replaceOne({ _id, namespace, revision: { $lt: revision } }, copy, { upsert: true });
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+    }
+  };
+
+  const replace = async (
+    stored: GraphDocument,
+    graph: StoredGraph,
+    schedule: readonly Slot[],
+  ): Promise<'done' | 'conflict' | 'slots moved'> => {
+    const { _id, namespace, revision, slots } = stored;
+    if (graph.version !== stored.version) await copyVersion(stored);
+    const { $set, $unset } = nextSlotUpdate(merged(schedule, slots));
+    const { matchedCount } = await graphs.collection.updateOne(
+      { _id, namespace, revision, slots } as never,
+      { $set: { ...contentOf(graph), ...$set }, ...(Object.keys($unset).length > 0 ? { $unset } : {}) } as never,
+    );
+    if (matchedCount === 1) return 'done';
+    return (await read(graph))?.revision === revision ? 'slots moved' : 'conflict';
+  };
+
+  const put = async (graph: StoredGraph, schedule: readonly Slot[]): Promise<'done' | 'conflict'> => {
+    for (;;) {
+      const stored = await read(graph);
+      if ((stored?.revision ?? 0) !== graph.revision - 1) return 'conflict';
+      const outcome = stored === null ? await insert(graph, schedule) : await replace(stored, graph, schedule);
+      if (outcome !== 'slots moved') return outcome;
+    }
+  };
+
+  return {
+    get: async (name) => {
+      const document = await read(name);
+      return document === null ? null : graphIn(document);
+    },
+
+    list: async (namespace) => {
+      const found = await graphs.find({ namespace }).sort({ name: 1 }).select({ firings: 0 }).lean<GraphDocument[]>();
+      return found.map(graphIn);
+    },
+
+    version: async (name, version) => {
+      const { namespace } = name;
+      const latest = await read(name);
+      const _id = keyOfVersion(name, version);
+      const document =
+        latest?.version === version
+          ? latest
+          : await graphVersions.findOne({ _id, namespace }).lean<GraphVersionDocument>();
+      if (latest === null || document === null) return null;
+      return { definition: definitionIn(_id, document.definition), secrets: JSON.parse(document.secrets) };
+    },
+
+    put,
+
+    anyCiphertext: async () => {
+      const secrets =
+        (await graphs.findOne({ hasSecrets: true }).select({ secrets: 1 }).lean<Pick<GraphDocument, 'secrets'>>()) ??
+        (await graphVersions
+          .findOne({ hasSecrets: true })
+          .select({ secrets: 1 })
+          .lean<Pick<GraphVersionDocument, 'secrets'>>());
+      const ciphertexts: readonly string[] = secrets === null ? [] : Object.values(JSON.parse(secrets.secrets));
+      return ciphertexts[0] ?? null;
+    },
+
+    invalidUsing: async (nodes) => {
+      const keys = [...new Set(nodes.map(keyOfNode))];
+      const found = new Map<string, StoredGraph>();
+      for (let from = 0; from < keys.length; from += NODES_AT_ONCE) {
+        const uses = { $in: keys.slice(from, from + NODES_AT_ONCE) };
+        const some = await graphs
+          .find({ uses, validationStatus: 'INVALID' } as never)
+          .select({ firings: 0 })
+          .lean<GraphDocument[]>();
+        for (const document of some) found.set(document._id, graphIn(document));
+      }
+      return [...found.values()];
+    },
+  };
+}

@@ -1,0 +1,80 @@
+import type { NodeName } from '../../domain/validate-nodes.ts';
+import type { NodeStore, StoredNode } from '../../ports/store.ts';
+import type { Leases } from './leases.ts';
+import type { Models, NodeDocument } from './schema.ts';
+
+/** Nodes that one query asks for: more in one `$in` cost more than they save. */
+const AT_ONCE = 200;
+
+/** The `_id` of a node, and the name by which a graph's `uses` tells of it. */
+export function keyOfNode({ namespace, name }: NodeName): string {
+  return JSON.stringify([namespace, name]);
+}
+
+function nodeOf(document: NodeDocument): StoredNode {
+  const { id, namespace, name, runtimeName, inputsSchema, outputsSchema, secrets, leaseSeconds } = document;
+  return {
+    id,
+    namespace,
+    name,
+    runtimeName,
+    inputsSchema: JSON.parse(inputsSchema),
+    outputsSchema: JSON.parse(outputsSchema),
+    secrets,
+    leaseSeconds,
+    createdAtMs: document.createdAtMs,
+    updatedAtMs: document.updatedAtMs,
+  };
+}
+
+function upsertOf(node: StoredNode) {
+  const { namespace, name, id, createdAtMs, runtimeName, inputsSchema, outputsSchema, secrets } = node;
+  const _id = keyOfNode(node);
+  return {
+    updateOne: {
+      filter: { _id, namespace },
+      update: {
+        $setOnInsert: { name, id, createdAtMs },
+        $set: {
+          runtimeName,
+          inputsSchema: JSON.stringify(inputsSchema),
+          outputsSchema: JSON.stringify(outputsSchema),
+          secrets,
+          leaseSeconds: node.leaseSeconds,
+          updatedAtMs: node.updatedAtMs,
+        },
+      },
+      upsert: true,
+    },
+  };
+}
+
+/**
+ * Registered nodes in MongoDB. Each node is replaced as a whole; of two registrations of several nodes that race, one may
+ * have the last word on one node and the other on another.
+ */
+export function mongoNodes({ nodes }: Models, leases: Pick<Leases, 'forget'>): NodeStore {
+  const find = async (names: readonly NodeName[]): Promise<readonly StoredNode[]> => {
+    const found: NodeDocument[] = [];
+    for (const [namespace, group] of Map.groupBy(names, (name) => name.namespace)) {
+      const ids = [...new Set(group.map(keyOfNode))];
+      for (let from = 0; from < ids.length; from += AT_ONCE) {
+        const some = ids.slice(from, from + AT_ONCE);
+        found.push(...(await nodes.find({ namespace, _id: { $in: some } }).lean<NodeDocument[]>()));
+      }
+    }
+    return found.map(nodeOf);
+  };
+
+  return {
+    register: async (registered) => {
+      if (registered.length === 0) return;
+      await nodes.bulkWrite(registered.map(upsertOf) as never, { ordered: true });
+      leases.forget(registered);
+    },
+
+    get: find,
+
+    list: async (namespace) => (await nodes.find({ namespace }).sort({ name: 1 }).lean<NodeDocument[]>()).map(nodeOf),
+  };
+}

@@ -1,0 +1,59 @@
+// The service in one process, with everything in a folder of its own. Loaded only when it is to run that way.
+
+import { inProcessJobs } from './adapters/in-process/jobs.ts';
+import { inProcessSignal } from './adapters/in-process/signal.ts';
+import { openSqliteStore } from './adapters/sqlite/store.ts';
+import { systemClock } from './adapters/system/clock.ts';
+import type { EmbeddedConfig } from './config.ts';
+import type { Parts } from './engine/world.ts';
+import { type Keys, keysFor, openDataFolder } from './first-start.ts';
+import type { Log } from './ports/log.ts';
+
+/** What is undone at the stop, the last thing first. */
+export type Releaser = () => void | Promise<void>;
+
+/** What the service stands on, and the keys that belong to it. */
+export interface Backend extends Pick<Parts, 'store' | 'clock' | 'jobs' | 'signal'> {
+  /** What callers send in the header `x-api-key`. */
+  readonly secret: string;
+  /** 32 bytes in base64, URL-safe or not. */
+  readonly encryptionKey: string;
+  /** Says to the person who started the service how runtimes reach it at an address: lines. */
+  greeting(address: string): readonly string[];
+}
+
+/** The line that gives a shell the key: in full only when it was made just now, so that no log collects it. */
+function keyLine(keys: Keys, config: EmbeddedConfig): string {
+  if (keys.created.includes('STATE_MANAGER_SECRET')) return `export EXOSPHERE_API_KEY=${keys.secret}`;
+  if (config.stateManagerSecret !== undefined) return 'export EXOSPHERE_API_KEY=$STATE_MANAGER_SECRET';
+  return `export EXOSPHERE_API_KEY=$(sed -n 's/^STATE_MANAGER_SECRET=//p' '${keys.file}')`;
+}
+
+/**
+ * Opens the data folder; the first start makes it and the keys.
+ *
+ * @param releasers gets what is to be undone, also when this rejects.
+ * @throws StartFault when the folder or its keys cannot be used, or another process uses them.
+ */
+export async function openEmbedded(config: EmbeddedConfig, log: Log, releasers: Releaser[]): Promise<Backend> {
+  // What is written, data and keys, is for this user only, also in a folder that others may enter.
+  process.umask(0o077);
+  const folder = await openDataFolder(config.dataDir);
+  const store = openSqliteStore(folder);
+  releasers.push(() => store.close());
+  const keys = await keysFor(config, folder);
+  return {
+    store,
+    clock: systemClock,
+    jobs: inProcessJobs(systemClock, (error) => log.error(error, 'a job failed')),
+    signal: inProcessSignal((error) => log.error(error, 'a signal was not heard')),
+    secret: keys.secret,
+    encryptionKey: keys.encryptionKey,
+    greeting: (address) => [
+      'Give these two lines to the shell of your runtimes:',
+      '',
+      `  export EXOSPHERE_STATE_MANAGER_URI=${address}`,
+      `  ${keyLine(keys, config)}`,
+    ],
+  };
+}
