@@ -33,7 +33,7 @@ export function stateNotFound(): KnownError {
  * @throws KnownError STATE_NOT_FOUND, also when the state's node is of another namespace.
  */
 export async function stateOfRuntime(world: World, call: StateCall): Promise<StoredState> {
-  const state = await world.store.states.get(call.stateId, call.namespace);
+  const state = await world.store.states.getClaimed(call.stateId, call.namespace);
   if (state === null) throw stateNotFound();
   return state;
 }

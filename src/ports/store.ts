@@ -238,6 +238,11 @@ export interface StateStore {
    *   it costs no more than one namespace.
    */
   get(id: StateId, nodeNamespace?: string): Promise<StoredState | null>;
+  /**
+   * The same for the answer to a claim: the state may be as it was when it was claimed. The guard of the change that
+   * follows tells whether it is so still.
+   */
+  getClaimed(id: StateId, nodeNamespace: string): Promise<StoredState | null>;
   /** Each identifier on the way from the root to a state, the state itself left out, with its state's id, in order. */
   parents(id: StateId): Promise<readonly { readonly identifier: string; readonly id: StateId }[]>;
   /** The outputs of the states on the way to a state whose identifiers are asked for. */

@@ -4,15 +4,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { before, suite, test } from 'node:test';
 import { findPython, folderWithVenv, NEEDS_PYTHON } from '../support/python.ts';
-import {
-  type Scope,
-  type ServerProcess,
-  startCommand,
-  suiteScope,
-  temporaryFolder,
-  until,
-} from '../support/server-process.ts';
+import { type Scope, startCommand, suiteScope, temporaryFolder, until } from '../support/server-process.ts';
 import { Client, type Run, type StateDetail } from './client.ts';
+import type { Front } from './cluster/cluster.ts';
 
 const FOLDER = join(import.meta.dirname, 'python');
 const SECRET = 'only the node may see this';
@@ -38,22 +32,12 @@ function countsOf({ status, success_count, errored_count, retried_count, pending
   return { status, succeeded: success_count, errored: errored_count, retried: retried_count, pending: pending_count };
 }
 
-/** The service as a runtime and a test see it. */
-interface Served {
-  /** Where the runtime finds it, without a slash at the end. */
-  readonly url: string;
-  /** What callers send as x-api-key. */
-  readonly key: string;
-  /** The processes behind the address. */
-  readonly replicas: readonly [ServerProcess, ...ServerProcess[]];
-}
-
 /** A way to run the service. */
 export interface RuntimeAgainst {
   /** Which way it is, for the name of the suite. */
   readonly name: string;
   /** Starts it with settings by their names; it ends with its scope. */
-  readonly start: (scope: Scope, settings: Readonly<Record<string, string>>) => Promise<Served>;
+  readonly start: (scope: Scope, settings: Readonly<Record<string, string>>) => Promise<Front>;
   /** Why it cannot be tested, or false. */
   readonly skip?: string | false;
 }
@@ -62,7 +46,7 @@ export interface RuntimeAgainst {
 export function testPythonSdk({ name, start, skip = false }: RuntimeAgainst): void {
   suite(`a runtime of the Python SDK, ${name}`, { skip: skip || (python === undefined && NEEDS_PYTHON) }, () => {
     const scope = suiteScope();
-    let served: Served;
+    let served: Front;
     let client: Client;
     let triggered: Triggered[];
 

@@ -1,24 +1,17 @@
 // Keeps invariant 3 for the cluster's store: a state is claimed by a compare-and-set from CREATED, under a token that
-// nobody else has. A claim of any size takes three round trips: who is due, the claim of all of them, and who was won.
+// nobody else has. A claim of any size takes two round trips: who is due, and the claim of all of them; and a third one,
+// for who was won, where somebody else was quicker with some.
 
 import type { ClaimToken, StateId } from '../../domain/ids.ts';
 import type { Log } from '../../ports/log.ts';
 import type { ClaimedState, ClaimRequest } from '../../ports/store.ts';
 import { BY_ID, type Database } from './database.ts';
-import type { LeaseEnd, Leases } from './leases.ts';
+import type { Leases } from './leases.ts';
 import type { StateDocument } from './schema.ts';
 import { inputsOf } from './state-documents.ts';
 
 /** Nodes that one query asks for: the order of more would be found by sorting in memory instead of by the index. */
 const NODES_AT_ONCE = 100;
-
-interface Due {
-  readonly _id: StateId;
-  readonly node: string;
-  readonly dueAtMs: number;
-  /** Characters of its inputs. */
-  readonly length: number;
-}
 
 /** States that were claimed, perhaps, by a command whose answer was lost. */
 interface Abandoned {
@@ -45,19 +38,32 @@ function dueFilter(namespace: string, nodeNames: readonly string[]): Record<stri
   return { namespace, node: more.length === 0 ? only : { $in: nodeNames }, status: 'CREATED' };
 }
 
-/** As many as fit into an answer, the oldest due first. */
-function fitting(due: readonly Due[], { limit, maxLength }: ClaimRequest): readonly Due[] {
-  const sorted = due.toSorted((a, b) => a.dueAtMs - b.dueAtMs || (a._id < b._id ? -1 : 1)).slice(0, limit);
-  let length = 0;
-  const end = sorted.findIndex((one) => {
-    const isFull = length >= maxLength;
-    length += one.length;
-    return isFull;
-  });
-  return end === -1 ? sorted : sorted.slice(0, end);
+/** A state in somebody's hands. */
+export type ClaimedDocument = StateDocument & { readonly claim: ClaimToken };
+
+function sorted(due: readonly StateDocument[]): readonly StateDocument[] {
+  return due.toSorted((a, b) => a.dueAtMs - b.dueAtMs || (a._id < b._id ? -1 : 1));
 }
 
-function claimedIn(document: StateDocument, token: ClaimToken): ClaimedState {
+/** Measures out states until their inputs reach what one answer may hold. */
+function measure(maxLength: number): (state: StateDocument) => boolean {
+  let length = 0;
+  return ({ inputs }) => {
+    const fits = length < maxLength;
+    length += inputs?.length ?? 0;
+    return fits;
+  };
+}
+
+/** As many as fit into an answer, the oldest due first. */
+function fitting(due: readonly StateDocument[], { limit, maxLength }: ClaimRequest): readonly StateDocument[] {
+  const fits = measure(maxLength);
+  const few = sorted(due).slice(0, limit);
+  const end = few.findIndex((state) => !fits(state));
+  return end === -1 ? few : few.slice(0, end);
+}
+
+function claimedIn(document: ClaimedDocument): ClaimedState {
   return {
     id: document._id,
     nodeName: document.node,
@@ -67,35 +73,55 @@ function claimedIn(document: StateDocument, token: ClaimToken): ClaimedState {
     runId: document.run,
     graphName: document.graph,
     retryCount: document.retryCount,
-    claim: token,
+    claim: document.claim,
     leaseExpiresAtMs: document.leaseUntilMs ?? null,
   };
 }
 
+/** What claims work with. */
+export interface ClaimsParts {
+  readonly database: Database;
+  readonly leases: Leases;
+  readonly log: Log;
+  /** Hears of every state that was claimed here. */
+  readonly onClaimed: (claimed: readonly ClaimedDocument[]) => void;
+}
+
 /** Claims in MongoDB. */
-export function mongoClaims({ models }: Database, leases: Leases, log: Log): Claims {
-  const { states } = models;
+export function mongoClaims(parts: ClaimsParts): Claims {
+  const { database, leases, log } = parts;
+  const { states } = database.models;
   let abandoned: Abandoned[] = [];
 
-  const findDue = async (request: ClaimRequest, nodeNames: readonly string[]): Promise<readonly Due[]> => {
-    const { namespace, nowMs, limit } = request;
-    const found = await Promise.all(
-      chunksOf(nodeNames, NODES_AT_ONCE).map((names) =>
-        states
-          .find({ ...dueFilter(namespace, names), dueAtMs: { $lte: nowMs } } as never)
-          .sort({ dueAtMs: 1, _id: 1 })
-          .limit(limit)
-          .select({ node: 1, dueAtMs: 1, length: { $strLenCP: { $ifNull: ['$inputs', ''] } } } as never)
-          .lean<Due[]>(),
-      ),
-    );
-    return found.flat();
+  /** The oldest due of some nodes; no more than an answer may hold, since their inputs come with them. */
+  const findSome = async (request: ClaimRequest, nodeNames: readonly string[]): Promise<readonly StateDocument[]> => {
+    const { namespace, nowMs, limit, maxLength } = request;
+    const filter = { ...dueFilter(namespace, nodeNames), dueAtMs: { $lte: nowMs } };
+    const options = { sort: { dueAtMs: 1, _id: 1 }, limit, batchSize: limit, projection: { changes: 0 } } as const;
+    const fits = measure(maxLength);
+    const found: StateDocument[] = [];
+    for await (const state of states.collection.find<StateDocument>(filter as never, options)) {
+      if (!fits(state)) break;
+      found.push(state);
+    }
+    return found;
   };
 
-  const take = async (request: ClaimRequest, due: readonly Due[], leaseEnd: LeaseEnd): Promise<void> => {
+  const findDue = async (request: ClaimRequest, nodeNames: readonly string[]): Promise<readonly StateDocument[]> => {
+    const found = await Promise.all(chunksOf(nodeNames, NODES_AT_ONCE).map((names) => findSome(request, names)));
+    return fitting(found.flat(), request);
+  };
+
+  /** Claims due states; those that were won. */
+  const take = async (request: ClaimRequest, due: readonly StateDocument[]): Promise<readonly ClaimedDocument[]> => {
     const { namespace, nowMs, token, defaultLeaseSeconds } = request;
-    const byLease = Map.groupBy(due, ({ node }) => leaseEnd(node, defaultLeaseSeconds, nowMs));
-    const updates = [...byLease].map(([leaseUntilMs, group]) => ({
+    const leaseEnd = await leases.of(namespace, [...new Set(due.map(({ node }) => node))]);
+    const claimed = due.map((state): ClaimedDocument => {
+      const leaseUntilMs = leaseEnd(state.node, defaultLeaseSeconds, nowMs);
+      const lease = leaseUntilMs === null ? {} : { leaseUntilMs };
+      return { ...state, status: 'QUEUED', claim: token, updatedAtMs: nowMs, ...lease };
+    });
+    const updates = [...Map.groupBy(claimed, (state) => state.leaseUntilMs)].map(([leaseUntilMs, group]) => ({
       updateMany: {
         filter: { namespace, _id: { $in: group.map(({ _id }) => _id) }, status: 'CREATED', dueAtMs: { $lte: nowMs } },
         update: {
@@ -103,28 +129,23 @@ export function mongoClaims({ models }: Database, leases: Leases, log: Log): Cla
             status: 'QUEUED',
             claim: token,
             updatedAtMs: nowMs,
-            ...(leaseUntilMs === null ? {} : { leaseUntilMs }),
+            ...(leaseUntilMs === undefined ? {} : { leaseUntilMs }),
           },
           $push: { changes: { at: nowMs, from: 'CREATED', to: 'QUEUED', cause: 'claim' } },
         },
         hint: BY_ID,
       },
     }));
-    await states.collection.bulkWrite(updates as never, { ordered: false });
-  };
-
-  const won = async ({ namespace, token }: ClaimRequest, due: readonly Due[]): Promise<readonly ClaimedState[]> => {
-    const filter = { namespace, _id: { $in: due.map(({ _id }) => _id) }, claim: token };
+    const { matchedCount } = await states.collection.bulkWrite(updates as never, { ordered: false });
+    if (matchedCount === claimed.length) return claimed;
+    const filter = { namespace, _id: { $in: claimed.map(({ _id }) => _id) }, claim: token };
     const found = await states
       .find(filter as never)
       .hint(BY_ID)
-      .select({ changes: 0, keys: 0, holds: 0 })
-      .lean<StateDocument[]>();
-    const byId = new Map(found.map((document) => [document._id, document]));
-    return due.flatMap(({ _id }) => {
-      const document = byId.get(_id);
-      return document === undefined ? [] : [claimedIn(document, token)];
-    });
+      .select({ _id: 1 })
+      .lean<Pick<StateDocument, '_id'>[]>();
+    const won = new Set(found.map(({ _id }) => _id));
+    return claimed.filter(({ _id }) => won.has(_id));
   };
 
   /** Makes states due again whose claim nobody heard of: they would wait for their lease otherwise. */
@@ -154,14 +175,13 @@ export function mongoClaims({ models }: Database, leases: Leases, log: Log): Cla
     if (nodeNames.length === 0) return [];
     if (abandoned.length > 0) await giveBackAbandoned();
     for (;;) {
-      const due = fitting(await findDue(request, nodeNames), request);
+      const due = await findDue(request, nodeNames);
       if (due.length === 0) return [];
-      const leaseEnd = await leases.of(request.namespace, [...new Set(due.map(({ node }) => node))]);
       try {
-        await take(request, due, leaseEnd);
-        const states = await won(request, due);
+        const won = await take(request, due);
+        parts.onClaimed(won);
         // Somebody else may have been quicker with all of them; there may be more behind these.
-        if (states.length > 0) return states;
+        if (won.length > 0) return won.map(claimedIn);
       } catch (error) {
         const { namespace, token, nowMs } = request;
         abandoned.push({ namespace, ids: due.map(({ _id }) => _id), token, atMs: nowMs });

@@ -6,6 +6,9 @@
 
 import mongoose, { type Connection, type Model, type mongo } from 'mongoose';
 import { KnownError, RequestRefused } from '../../domain/errors.ts';
+import type { StateId } from '../../domain/ids.ts';
+import { classOf } from '../../domain/status.ts';
+import type { Change } from '../../ports/store.ts';
 import { gather, type Settled } from './gather.ts';
 import { type Models, modelsOf, type RunDocument, type StateDocument } from './schema.ts';
 
@@ -24,7 +27,7 @@ const TIMEOUTS = {
 const MOST_CONNECTIONS = 30;
 
 /** Documents or updates that go out together, and the characters in them. */
-const GROUP = { items: 500, size: 8_000_000, atOnce: 1 } as const;
+const GROUP = { items: 500, size: 8_000_000, atOnce: 2 } as const;
 
 /** What MongoDB takes in one document (16 MiB), less room for what is not counted. */
 const LARGEST_DOCUMENT_BYTES = 16 * 1024 * 1024 - 64 * 1024;
@@ -207,12 +210,40 @@ export function groupedWrites<Document extends Identified>(
   };
 }
 
+/** The end of a state behind which nothing is left to be done. */
+export interface LastStep {
+  readonly id: StateId;
+  readonly namespace: string;
+  /** Of the change that promised it. */
+  readonly mark: string;
+  readonly to: Change['to'];
+}
+
+/** Ends all states of a group that end alike in one update. */
+async function endAll(model: Model<StateDocument>, ends: readonly LastStep[]): Promise<Settled<void>[]> {
+  const alike = Map.groupBy(ends, ({ namespace, to }) => JSON.stringify([namespace, to]));
+  const operations = [...alike.values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const { namespace, to } = first;
+    // No two changes have one mark, so each of these finds its own state.
+    const marks = { $in: group.map(({ mark }) => mark) };
+    const filter = { namespace, _id: { $in: group.map(({ id }) => id) }, 'todo.mark': marks };
+    const update = { $set: { status: to, counted: classOf(to) }, $unset: { todo: 1, holds: 1 } };
+    return [{ updateMany: { filter, update, hint: BY_ID } }];
+  });
+  await model.collection.bulkWrite(operations as never, { ordered: false });
+  return ends.map(() => ({ ok: true, result: undefined }));
+}
+
 /** The collections, with grouped writes for those that every step writes to. */
 export interface Database {
   readonly connection: Connection;
   readonly models: Models;
   readonly states: GroupedWrites<StateDocument>;
   readonly runs: GroupedWrites<RunDocument>;
+  /** Takes the mark of a change away, all that follows from it being stored, and ends its state. */
+  endState(end: LastStep): Promise<void>;
 }
 
 /**
@@ -227,6 +258,7 @@ export async function openDatabase(uri: string, databaseName: string): Promise<D
     connection,
     models,
     states: groupedWrites(models.states, ({ inputs, outputs }) => sizeOfTexts(inputs, outputs)),
+    endState: gather((ends: readonly LastStep[]) => endAll(models.states, ends), GROUP),
     runs: groupedWrites(models.runs, ({ store, todo }) => sizeOfTexts(store, todo?.root.inputs)),
   };
 }

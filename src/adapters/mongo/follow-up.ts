@@ -153,26 +153,24 @@ async function letGoAndAsk(
 async function endSelf(database: Database, promised: Promised): Promise<void> {
   const { identity, change, follow, mark } = promised;
   const { id, namespace } = identity;
-  const isExecuted = change.to === 'SUCCESS' || change.to === 'NEXT_CREATED_ERROR';
-  const isLast = follow.questions.length === 0;
-  const holds = listUpdate('holds', holdsAtEnd(promised));
-  await database.states.update({
-    filter: { _id: id, namespace, 'todo.mark': mark, ...(isExecuted ? { status: 'EXECUTED' } : {}) },
-    update: {
-      $set: { status: change.to, ...(isLast ? { counted: classOf(change.to) } : {}), ...holds.$set },
-      $unset: { ...holds.$unset, ...(isLast ? { todo: 1 } : {}) },
-      ...(isExecuted
-        ? { $push: { changes: { at: change.atMs, from: 'EXECUTED', to: change.to, cause: change.cause } } }
-        : {}),
-    } as never,
-  });
+  if (follow.questions.length > 0) {
+    const holds = listUpdate('holds', holdsAtEnd(promised));
+    await database.states.update({
+      filter: { _id: id, namespace, 'todo.mark': mark },
+      update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset } as never,
+    });
+  } else if (change.held.length > 0) await clearMark(database, promised);
+  else await database.endState({ id, namespace, mark, to: change.to });
 }
 
 async function clearMark(database: Database, { identity, change, mark }: Promised): Promise<void> {
   const holds = listUpdate('holds', change.held.map(textOfKey));
   await database.states.update({
     filter: { _id: identity.id, namespace: identity.namespace, 'todo.mark': mark },
-    update: { $set: { counted: classOf(change.to), ...holds.$set }, $unset: { todo: 1, ...holds.$unset } } as never,
+    update: {
+      $set: { status: change.to, counted: classOf(change.to), ...holds.$set },
+      $unset: { todo: 1, ...holds.$unset },
+    } as never,
   });
 }
 

@@ -31,6 +31,10 @@ import { outputsOf, spacesOf, stateOf, within } from './state-documents.ts';
 /** How many states' unchanging parts are kept in memory. */
 const IDENTITIES = 20_000;
 
+/** Characters in the inputs of states that were claimed here and are kept until they are answered, and what else one takes. */
+const CLAIMED_SIZE = 16 * 1024 * 1024;
+const SIZE_OF_STATE = 1000;
+
 /** Documents that one query asks for by their ids. */
 const READS = { items: 500, size: Number.POSITIVE_INFINITY, atOnce: 2 } as const;
 
@@ -64,12 +68,19 @@ function guardFilter(guard: Guard, atMs: number): Record<string, unknown> {
   };
 }
 
-/** The changes on the way to an end: an executed state passes through EXECUTED. */
-function entriesOf({ from, to, cause, atMs }: Change, isAtOnce: boolean): readonly ChangeEntry[] {
-  const isExecuted = from === 'QUEUED' && (to === 'SUCCESS' || to === 'NEXT_CREATED_ERROR');
-  if (!isExecuted) return [{ at: atMs, from, to, cause }];
-  const executed = { at: atMs, from, to: 'EXECUTED', cause } as const;
-  return isAtOnce ? [executed, { at: atMs, from: 'EXECUTED', to, cause }] : [executed];
+/** Whether a state passes through EXECUTED on the way to its end. */
+function passesExecuted({ from, to }: Change): boolean {
+  return from === 'QUEUED' && (to === 'SUCCESS' || to === 'NEXT_CREATED_ERROR');
+}
+
+/** The changes on the way to an end, which is decided by the same write that promises it. */
+function entriesOf(change: Change): readonly ChangeEntry[] {
+  const { from, to, cause, atMs: at } = change;
+  if (!passesExecuted(change)) return [{ at, from, to, cause }];
+  return [
+    { at, from, to: 'EXECUTED', cause },
+    { at, from: 'EXECUTED', to, cause },
+  ];
 }
 
 /** The write that makes a change, and promises what follows from it. */
@@ -81,10 +92,9 @@ function promiseOf(promised: Promised): { readonly $set: object; readonly $unset
   const holds = isAtOnce ? listUpdate('holds', holdsAtEnd(promised)) : { $set: {}, $unset: {} };
   const places = place === undefined ? { $set: {}, $unset: {} } : listUpdate('place', place);
   const todo = { mark, to, cause, atMs, ...(given.length > 1 ? { given: JSON.stringify(given) } : {}) };
-  const passesExecuted = change.from === 'QUEUED' && (to === 'SUCCESS' || to === 'NEXT_CREATED_ERROR');
   return {
     $set: {
-      status: passesExecuted && !isAtOnce ? 'EXECUTED' : to,
+      status: passesExecuted(change) && !isAtOnce ? 'EXECUTED' : to,
       counted: isWhole ? classOf(to) : 'pending',
       updatedAtMs: atMs,
       endedBy: mark,
@@ -95,7 +105,7 @@ function promiseOf(promised: Promised): { readonly $set: object; readonly $unset
       ...places.$set,
     },
     $unset: { claim: 1, leaseUntilMs: 1, ...(error === null ? { error: 1 } : {}), ...holds.$unset, ...places.$unset },
-    $push: { changes: { $each: entriesOf(change, isAtOnce) } },
+    $push: { changes: { $each: entriesOf(change) } },
   };
 }
 
@@ -132,9 +142,22 @@ function refuseUnstorable({ outputs, given = [] }: Change, { states }: Follow): 
 export function mongoStates({ database, leases, log, newMark }: StatesParts): StateStore {
   const { states, runs, manualRetries } = database.models;
   const joins = mongoJoins(database);
-  const claims = mongoClaims(database, leases, log);
   const identities = new LRUCache<StateId, Identity>({ max: IDENTITIES });
-
+  const claimedHere = new LRUCache<StateId, StateDocument>({
+    maxSize: CLAIMED_SIZE,
+    sizeCalculation: ({ inputs }) => SIZE_OF_STATE + (inputs?.length ?? 0),
+  });
+  const claims = mongoClaims({
+    database,
+    leases,
+    log,
+    onClaimed: (claimed) => {
+      for (const document of claimed) {
+        claimedHere.set(document._id, document);
+        identities.set(document._id, identityIn(document));
+      }
+    },
+  });
   const read = gather<{ readonly id: StateId; readonly namespace: string | undefined }, StateDocument | null>(
     async (wanted) => {
       const found = new Map<StateId, StateDocument>();
@@ -228,6 +251,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
       update: update as never,
       proof: { _id: id, namespace, endedBy: promised.mark } as never,
     });
+    claimedHere.delete(id);
     if (!isMade) return conflict(identity);
     const isWhole = follow.states.length === 0 && follow.questions.length === 0;
     return isWhole ? { kind: 'done', created: [] } : complete(promised);
@@ -237,6 +261,12 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
     get: async (id, nodeNamespace) => {
       const document = await read({ id, namespace: nodeNamespace });
       return document === null ? null : stateOf(document);
+    },
+
+    getClaimed: async (id, nodeNamespace) => {
+      const known = claimedHere.get(id);
+      const document = known?.namespace === nodeNamespace ? known : await read({ id, namespace: nodeNamespace });
+      return document === null || document === undefined ? null : stateOf(document);
     },
 
     parents: async (id) => {
@@ -324,6 +354,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
         )
         .select({ changes: 1, archived: 1 })
         .lean<Pick<StateDocument, 'changes' | 'archived'>>();
+      claimedHere.delete(id);
       if (changed === null) return conflict(identity);
       await archiveChanges(database, identity, changed);
       return { kind: 'done', created: [] };

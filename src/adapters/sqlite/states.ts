@@ -166,12 +166,14 @@ function claim(database: Database, request: ClaimRequest): ClaimedState[] {
 
 /** States in SQLite. */
 export function sqliteStates(database: Database): StateStore {
+  const get: StateStore['get'] = async (id, nodeNamespace) => {
+    const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.id = ?`, id);
+    const isHere = nodeNamespace === undefined || row?.node_namespace === nodeNamespace;
+    return row === undefined || !isHere ? null : stateOf(row);
+  };
   return {
-    get: async (id, nodeNamespace) => {
-      const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.id = ?`, id);
-      const isHere = nodeNamespace === undefined || row?.node_namespace === nodeNamespace;
-      return row === undefined || !isHere ? null : stateOf(row);
-    },
+    get,
+    getClaimed: get,
 
     parents: async (id) =>
       database

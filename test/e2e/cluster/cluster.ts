@@ -49,12 +49,13 @@ export function startBalancerOver(scope: Scope, { replicas }: Cluster): Promise<
   return startBalancer(scope, () => targets);
 }
 
-/** One address with a cluster behind it. */
+/** One address with the service behind it. */
 export interface Front {
   /** Without a slash at the end. */
   readonly url: string;
   /** What callers send as x-api-key. */
   readonly key: string;
+  /** The processes that serve. */
   readonly replicas: readonly [ServerProcess, ...ServerProcess[]];
 }
 
