@@ -3,11 +3,11 @@
 
 import type { StateId } from '../domain/ids.ts';
 import type { UnfinishedChange } from '../ports/store.ts';
-import { announce, settle } from './answer-state.ts';
+import { announce } from './answer-state.ts';
 import { planAgain } from './plan-end.ts';
 import type { World } from './world.ts';
 
-/** Changes that are taken up in one sweep. */
+/** Changes that are taken up at a time. */
 const BATCH = 200;
 
 /** A change that is younger is most likely being followed up right now, in milliseconds. */
@@ -24,12 +24,14 @@ function delayMs(world: World, sinceMs: number): number {
   return Math.round(delay * (0.75 + world.ids.uniform() / 2));
 }
 
-async function complete(world: World, unfinished: UnfinishedChange): Promise<void> {
+/** Resolves with whether all is there now; what is not is tried again later. */
+async function complete(world: World, unfinished: UnfinishedChange): Promise<boolean> {
   const { change, follow } = await planAgain(world, unfinished);
   const { state } = unfinished;
   const outcome = await world.store.states.resume(unfinished, { stateId: state.id, from: 'QUEUED', ...change }, follow);
-  if (outcome.kind === 'done') settle(world, state.id, outcome);
+  if (outcome.kind === 'done') announce(world, outcome.created);
   else tryAgainLater(world, unfinished);
+  return outcome.kind === 'done';
 }
 
 function tryAgainLater(world: World, { state, atMs }: UnfinishedChange): void {
@@ -48,16 +50,25 @@ export async function followUpState(world: World, stateId: StateId): Promise<voi
   }
 }
 
+/** One that cannot be completed must not stand in the way of the others. Resolves with whether it was completed. */
+async function attempt(world: World, unfinished: UnfinishedChange): Promise<boolean> {
+  try {
+    return await complete(world, unfinished);
+  } catch (error) {
+    world.log.error(error, `following up the change of state ${unfinished.state.id}`);
+    return false;
+  }
+}
+
 /** Completes every change that was left half done, and all else that the store itself can complete. */
 export async function followUpAll(world: World, stopped: AbortSignal): Promise<void> {
-  const { store, log } = world;
+  const { store } = world;
   const beforeMs = world.clock.nowMs() - GRACE_MS;
   const created = await store.repair(beforeMs);
   if (created.length > 0) announce(world, created);
-  const unfinished = await store.states.unfinished(beforeMs, BATCH);
-  for (const one of unfinished) {
-    if (stopped.aborted) return;
-    // One that cannot be completed must not stand in the way of the others.
-    await complete(world, one).catch((error: unknown) => log.error(error, `following up state ${one.state.id}`));
+  while (!stopped.aborted) {
+    const unfinished = await store.states.unfinished(beforeMs, BATCH);
+    const completed = await Promise.all(unfinished.map((one) => attempt(world, one)));
+    if (unfinished.length < BATCH || !completed.includes(true)) return;
   }
 }

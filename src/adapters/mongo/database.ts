@@ -30,7 +30,7 @@ const MOST_CONNECTIONS = 30;
 const GROUP = { items: 500, size: 8_000_000, atOnce: 2 } as const;
 
 /** What MongoDB takes in one document (16 MiB), less room for what is not counted. */
-const LARGEST_DOCUMENT_BYTES = 16 * 1024 * 1024 - 64 * 1024;
+export const LARGEST_DOCUMENT_BYTES = 16 * 1024 * 1024 - 64 * 1024;
 
 const DUPLICATE_KEY = 11_000;
 

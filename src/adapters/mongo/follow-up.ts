@@ -35,10 +35,16 @@ export interface Promised {
   readonly mark: string;
 }
 
-type Sets = Partial<Record<keyof StateDocument, unknown>>;
+/** The part of an update that sets a list, or takes it away where it is empty. */
+export interface ListUpdate {
+  readonly $set: Partial<StateDocument>;
+  readonly $unset: Readonly<Record<string, 1>>;
+}
 
-/** The parts of an update that set a list, or take it away where it is empty. */
-export function listUpdate(name: 'holds' | 'place', list: readonly unknown[]): { $set: Sets; $unset: Sets } {
+/** Sets a list of a state. */
+export function listUpdate(name: 'holds', list: readonly string[]): ListUpdate;
+export function listUpdate(name: 'place', list: readonly number[]): ListUpdate;
+export function listUpdate(name: 'holds' | 'place', list: readonly unknown[]): ListUpdate {
   return list.length > 0 ? { $set: { [name]: list }, $unset: {} } : { $set: {}, $unset: { [name]: 1 } };
 }
 
@@ -156,7 +162,8 @@ async function endSelf(database: Database, promised: Promised): Promise<void> {
   if (follow.questions.length > 0) {
     const holds = listUpdate('holds', holdsAtEnd(promised));
     await database.states.update({
-      filter: { _id: id, namespace, 'todo.mark': mark },
+      // Once: a key that was let go, and asked for, must not be held again.
+      filter: { _id: id, namespace, 'todo.mark': mark, status: 'EXECUTED' },
       update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset } as never,
     });
   } else if (change.held.length > 0) await clearMark(database, promised);

@@ -174,7 +174,7 @@ export function mongoJoins(database: Database): Joins {
       });
       return (await Promise.all(answers)).map((result) => ({ ok: true, result }));
     },
-    { items: 1000, size: 0, atOnce: 4 },
+    { items: 100, size: 0, atOnce: 2 },
   );
 
   const collect: Joins['collect'] = async (spaces, { key, collects }) => {

@@ -29,8 +29,6 @@ export interface Todo {
   readonly to: Change['to'];
   readonly cause: Cause;
   readonly atMs: number;
-  /** Where the state stood before it fanned out. */
-  readonly place: readonly number[];
   /** JSON text of all that the node gave, where that is more than the state's own outputs. */
   readonly given?: string;
 }

@@ -4,6 +4,7 @@
 import { LRUCache } from 'lru-cache';
 import type { StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
+import type { NewState } from '../../domain/state.ts';
 import { classOf, type StateStatus } from '../../domain/status.ts';
 import type { Log } from '../../ports/log.ts';
 import type {
@@ -19,13 +20,21 @@ import type {
 } from '../../ports/store.ts';
 import { archiveChanges } from './changes.ts';
 import { mongoClaims } from './claims.ts';
-import { BY_ID, type Database, isPassing, refuseTooLarge } from './database.ts';
-import { endsAtOnce, followUp, holdsAtEnd, type Identity, listUpdate, type Promised } from './follow-up.ts';
+import { BY_ID, type Database, isPassing, LARGEST_DOCUMENT_BYTES, refuseTooLarge } from './database.ts';
+import {
+  endsAtOnce,
+  followUp,
+  holdsAtEnd,
+  type Identity,
+  type ListUpdate,
+  listUpdate,
+  type Promised,
+} from './follow-up.ts';
 import { gather } from './gather.ts';
 import { mongoJoins } from './joins.ts';
 import type { Leases } from './leases.ts';
 import { idOfRetry, isUsed, retryState } from './manual-retries.ts';
-import type { ChangeEntry, RunDocument, StateDocument } from './schema.ts';
+import type { ChangeEntry, RunDocument, StateDocument, Todo } from './schema.ts';
 import { outputsOf, spacesOf, stateOf, within } from './state-documents.ts';
 
 /** How many states' unchanging parts are kept in memory. */
@@ -34,6 +43,9 @@ const IDENTITIES = 20_000;
 /** Characters in the inputs of states that were claimed here and are kept until they are answered, and what else one takes. */
 const CLAIMED_SIZE = 16 * 1024 * 1024;
 const SIZE_OF_STATE = 1000;
+
+/** What a character takes in JSON at most: six for a control character. */
+const MOST_BYTES_OF_A_CHARACTER = 6;
 
 /** Documents that one query asks for by their ids. */
 const READS = { items: 500, size: Number.POSITIVE_INFINITY, atOnce: 2 } as const;
@@ -83,15 +95,23 @@ function entriesOf(change: Change): readonly ChangeEntry[] {
   ];
 }
 
+const UNCHANGED: ListUpdate = { $set: {}, $unset: {} };
+
 /** The write that makes a change, and promises what follows from it. */
-function promiseOf(promised: Promised): { readonly $set: object; readonly $unset: object; readonly $push: object } {
+interface PromisingUpdate {
+  readonly $set: Partial<StateDocument>;
+  readonly $unset: Readonly<Record<string, 1>>;
+  readonly $push: { readonly changes: { readonly $each: readonly ChangeEntry[] } };
+}
+
+function promiseOf(promised: Promised): PromisingUpdate {
   const { change, follow, mark } = promised;
   const { to, cause, atMs, outputs, error, place, given = [] } = change;
   const isAtOnce = endsAtOnce(follow);
   const isWhole = isAtOnce && follow.questions.length === 0;
-  const holds = isAtOnce ? listUpdate('holds', holdsAtEnd(promised)) : { $set: {}, $unset: {} };
-  const places = place === undefined ? { $set: {}, $unset: {} } : listUpdate('place', place);
-  const todo = { mark, to, cause, atMs, ...(given.length > 1 ? { given: JSON.stringify(given) } : {}) };
+  const holds: ListUpdate = isAtOnce ? listUpdate('holds', holdsAtEnd(promised)) : UNCHANGED;
+  const places: ListUpdate = place === undefined ? UNCHANGED : listUpdate('place', place);
+  const todo: Todo = { mark, to, cause, atMs, ...(given.length > 1 ? { given: JSON.stringify(given) } : {}) };
   return {
     $set: {
       status: passesExecuted(change) && !isAtOnce ? 'EXECUTED' : to,
@@ -129,11 +149,17 @@ export interface StatesParts {
   readonly newMark: () => string;
 }
 
+/** Characters in the texts of a state, before they are written as JSON. */
+function lengthOf({ inputs }: NewState): number {
+  return Object.entries(inputs ?? {}).reduce((sum, [name, text]) => sum + name.length + text.length, 0);
+}
+
 /** Refuses a change that could not be carried through, before any of it is made. */
-function refuseUnstorable({ outputs, given = [] }: Change, { states }: Follow): void {
-  const texts = given.length > 1 ? [JSON.stringify(given)] : [];
-  refuseTooLarge('what the node gave', JSON.stringify(outputs ?? {}), ...texts);
+function refuseUnstorable({ $set: { outputs, todo } }: PromisingUpdate, { states }: Follow): void {
+  refuseTooLarge('what the node gave', outputs, todo?.given);
   for (const { state } of states) {
+    // A sibling's outputs are among those that were given.
+    if (lengthOf(state) * MOST_BYTES_OF_A_CHARACTER <= LARGEST_DOCUMENT_BYTES) continue;
     refuseTooLarge(`a state of ${state.identifier}`, JSON.stringify(state.inputs), JSON.stringify(state.outputs));
   }
 }
@@ -245,7 +271,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
     const { id, namespace } = identity;
     const promised: Promised = { identity, change, follow, mark: newMark() };
     const update = promiseOf(promised);
-    refuseUnstorable(change, follow);
+    refuseUnstorable(update, follow);
     const isMade = await database.states.update({
       filter: { _id: id, namespace, ...guardFilter(change, change.atMs) } as never,
       update: update as never,

@@ -95,15 +95,17 @@ function recordedIn(entry: ProfileEntry): Recorded {
   };
 }
 
-/** Records what stores do in one database. */
+/** Records what the stores on one database ask of it. */
 export class Profile {
   readonly #connection: mongoose.Connection;
   readonly #owner: string | undefined;
-  #read = 0;
+  /** How many entries were read before. */
+  #read: number;
 
-  private constructor(connection: mongoose.Connection, owner: string | undefined) {
+  private constructor(connection: mongoose.Connection, owner: string | undefined, read = 0) {
     this.#connection = connection;
     this.#owner = owner;
+    this.#read = read;
   }
 
   /**
@@ -120,7 +122,7 @@ export class Profile {
 
   /** The same for what the test itself does. */
   ofTest(): Profile {
-    return new Profile(this.#connection, undefined);
+    return new Profile(this.#connection, undefined, this.#read);
   }
 
   /** Records no more. */
