@@ -3,7 +3,7 @@
 
 import type { Database } from './database.ts';
 import type { Identity } from './follow-up.ts';
-import type { StateDocument } from './schema.ts';
+import { collectionOf, type StateDocument } from './schema.ts';
 
 /** Changes that a state carries at most. */
 const MOST_CARRIED = 200;
@@ -21,7 +21,7 @@ export async function archiveChanges(
   const _id = `${id}:${archived}`;
   const moved = { run, state: id, changes: changes.slice(0, MOVED) };
   await models.changes.updateOne({ _id, namespace }, { $setOnInsert: moved }, { upsert: true });
-  await models.states.collection.updateOne({ _id: id, namespace, archived } as never, [
+  await collectionOf(models.states).updateOne({ _id: id, namespace, archived }, [
     { $set: { changes: { $slice: ['$changes', MOVED, { $size: '$changes' }] }, archived: archived + MOVED } },
   ]);
 }

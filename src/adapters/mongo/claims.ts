@@ -2,12 +2,13 @@
 // nobody else has. A claim of any size takes two round trips: who is due, and the claim of all of them; and a third one,
 // for who was won, where somebody else was quicker with some.
 
+import type { mongo } from 'mongoose';
 import type { ClaimToken, StateId } from '../../domain/ids.ts';
 import type { Log } from '../../ports/log.ts';
 import type { ClaimedState, ClaimRequest } from '../../ports/store.ts';
 import { BY_ID, type Database } from './database.ts';
 import type { Leases } from './leases.ts';
-import type { StateDocument } from './schema.ts';
+import { collectionOf, type StateDocument } from './schema.ts';
 import { inputsOf } from './state-documents.ts';
 
 /** Nodes that one query asks for: the order of more would be found by sorting in memory instead of by the index. */
@@ -100,7 +101,7 @@ export function mongoClaims(parts: ClaimsParts): Claims {
     const options = { sort: { dueAtMs: 1, _id: 1 }, limit, batchSize: limit, projection: { changes: 0 } } as const;
     const fits = measure(maxLength);
     const found: StateDocument[] = [];
-    for await (const state of states.collection.find<StateDocument>(filter as never, options)) {
+    for await (const state of collectionOf(states).find<StateDocument>(filter, options)) {
       if (!fits(state)) break;
       found.push(state);
     }
@@ -121,29 +122,28 @@ export function mongoClaims(parts: ClaimsParts): Claims {
       const lease = leaseUntilMs === null ? {} : { leaseUntilMs };
       return { ...state, status: 'QUEUED', claim: token, updatedAtMs: nowMs, ...lease };
     });
-    const updates = [...Map.groupBy(claimed, (state) => state.leaseUntilMs)].map(([leaseUntilMs, group]) => ({
-      updateMany: {
-        filter: { namespace, _id: { $in: group.map(({ _id }) => _id) }, status: 'CREATED', dueAtMs: { $lte: nowMs } },
-        update: {
-          $set: {
-            status: 'QUEUED',
-            claim: token,
-            updatedAtMs: nowMs,
-            ...(leaseUntilMs === undefined ? {} : { leaseUntilMs }),
+    const byLease = Map.groupBy(claimed, (state) => state.leaseUntilMs);
+    const updates = [...byLease].map(
+      ([leaseUntilMs, group]): mongo.AnyBulkWriteOperation<StateDocument> => ({
+        updateMany: {
+          filter: { namespace, _id: { $in: group.map(({ _id }) => _id) }, status: 'CREATED', dueAtMs: { $lte: nowMs } },
+          update: {
+            $set: {
+              status: 'QUEUED',
+              claim: token,
+              updatedAtMs: nowMs,
+              ...(leaseUntilMs === undefined ? {} : { leaseUntilMs }),
+            },
+            $push: { changes: { at: nowMs, from: 'CREATED', to: 'QUEUED', cause: 'claim' } },
           },
-          $push: { changes: { at: nowMs, from: 'CREATED', to: 'QUEUED', cause: 'claim' } },
+          hint: BY_ID,
         },
-        hint: BY_ID,
-      },
-    }));
-    const { matchedCount } = await states.collection.bulkWrite(updates as never, { ordered: false });
+      }),
+    );
+    const { matchedCount } = await collectionOf(states).bulkWrite(updates, { ordered: false });
     if (matchedCount === claimed.length) return claimed;
     const filter = { namespace, _id: { $in: claimed.map(({ _id }) => _id) }, claim: token };
-    const found = await states
-      .find(filter as never)
-      .hint(BY_ID)
-      .select({ _id: 1 })
-      .lean<Pick<StateDocument, '_id'>[]>();
+    const found = await states.find(filter).hint(BY_ID).select({ _id: 1 }).lean<Pick<StateDocument, '_id'>[]>();
     const won = new Set(found.map(({ _id }) => _id));
     return claimed.filter(({ _id }) => won.has(_id));
   };
@@ -155,13 +155,13 @@ export function mongoClaims(parts: ClaimsParts): Claims {
     for (const one of some) {
       const { namespace, ids, token, atMs } = one;
       try {
-        await states.collection.updateMany(
-          { namespace, _id: { $in: ids }, status: 'QUEUED', claim: token } as never,
+        await collectionOf(states).updateMany(
+          { namespace, _id: { $in: ids }, status: 'QUEUED', claim: token },
           {
             $set: { status: 'CREATED', updatedAtMs: atMs },
             $unset: { claim: 1, leaseUntilMs: 1 },
             $push: { changes: { at: atMs, from: 'QUEUED', to: 'CREATED', cause: 'claim returned' } },
-          } as never,
+          },
         );
       } catch (error) {
         abandoned.push(one);
@@ -196,7 +196,7 @@ export function mongoClaims(parts: ClaimsParts): Claims {
       const found = await Promise.all(
         chunksOf(nodeNames, NODES_AT_ONCE).map((names) =>
           states
-            .findOne(dueFilter(namespace, names) as never)
+            .findOne(dueFilter(namespace, names))
             .sort({ dueAtMs: 1, _id: 1 })
             .select({ _id: 0, dueAtMs: 1 })
             .lean<Pick<StateDocument, 'dueAtMs'>>(),

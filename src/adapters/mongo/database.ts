@@ -4,13 +4,13 @@
 // Writes of one moment go out together. What a compare-and-set came to is told by the number of documents that a group
 // matched: all of them, mostly; otherwise it is read back by the mark that the winner left.
 
-import mongoose, { type Connection, type Model, type mongo } from 'mongoose';
+import mongoose, { type Connection, type mongo } from 'mongoose';
 import { KnownError, RequestRefused } from '../../domain/errors.ts';
 import type { StateId } from '../../domain/ids.ts';
 import { classOf } from '../../domain/status.ts';
 import type { Change } from '../../ports/store.ts';
 import { gather, type Settled } from './gather.ts';
-import { type Models, modelsOf, type RunDocument, type StateDocument } from './schema.ts';
+import { collectionOf, type Models, modelsOf, type RunDocument, type StateDocument } from './schema.ts';
 
 /**
  * How long a server may take, in milliseconds. Together they see to it that a call on a server that is gone, or that
@@ -144,12 +144,13 @@ function errorsByIndex(error: unknown): ReadonlyMap<number, Error & { readonly c
 }
 
 async function insertAll<Document extends Identified>(
-  model: Model<Document>,
+  collection: mongo.Collection<Document>,
   documents: readonly Document[],
 ): Promise<Settled<boolean>[]> {
-  const operations = documents.map((document) => ({ insertOne: { document } }));
+  // Every document has its id, which the driver's type of what may be inserted cannot tell of a type that is not known yet.
+  const operations = documents.map((document) => ({ insertOne: { document: document as mongo.OptionalId<Document> } }));
   try {
-    await model.collection.bulkWrite(operations as never, { ordered: false });
+    await collection.bulkWrite(operations, { ordered: false });
     return documents.map(() => ({ ok: true, result: true }));
   } catch (error) {
     const failed = errorsByIndex(error);
@@ -162,29 +163,32 @@ async function insertAll<Document extends Identified>(
 }
 
 /** Which of some changes were made, by the proof that each has. */
-function readBack<Document>(model: Model<Document>, changes: readonly CompareAndSet<Document>[]): Promise<boolean[]> {
+function readBack<Document extends Identified>(
+  collection: mongo.Collection<Document>,
+  changes: readonly CompareAndSet<Document>[],
+): Promise<boolean[]> {
   return Promise.all(
     changes.map(async ({ proof }) => {
       if (proof === undefined) return true;
-      return (await model.collection.findOne(proof as never, { projection: BY_ID, hint: BY_ID })) !== null;
+      return (await collection.findOne(proof, { projection: BY_ID, hint: BY_ID })) !== null;
     }),
   );
 }
 
-async function updateAll<Document>(
-  model: Model<Document>,
+async function updateAll<Document extends Identified>(
+  collection: mongo.Collection<Document>,
   changes: readonly CompareAndSet<Document>[],
 ): Promise<Settled<boolean>[]> {
   const operations = changes.map(({ filter, update }) => ({ updateOne: { filter, update, hint: BY_ID } }));
   let failed: ReadonlyMap<number, Error> = new Map();
   let isEveryoneMatched = false;
   try {
-    const { matchedCount } = await model.collection.bulkWrite(operations as never, { ordered: false });
+    const { matchedCount } = await collection.bulkWrite(operations, { ordered: false });
     isEveryoneMatched = matchedCount === changes.length;
   } catch (error) {
     failed = errorsByIndex(error);
   }
-  const made = isEveryoneMatched ? changes.map(() => true) : await readBack(model, changes);
+  const made = isEveryoneMatched ? changes.map(() => true) : await readBack(collection, changes);
   return made.map((result, index) => {
     const error = failed.get(index);
     return error === undefined ? { ok: true, result } : { ok: false, error };
@@ -197,13 +201,13 @@ async function updateAll<Document>(
  * @param sizeOf characters in a document, or in what an update sets.
  */
 export function groupedWrites<Document extends Identified>(
-  model: Model<Document>,
+  collection: mongo.Collection<Document>,
   sizeOf: (texts: Partial<Document>) => number,
 ): GroupedWrites<Document> {
   return {
-    insert: gather((documents: readonly Document[]) => insertAll(model, documents), GROUP, sizeOf),
+    insert: gather((documents: readonly Document[]) => insertAll(collection, documents), GROUP, sizeOf),
     update: gather(
-      (changes: readonly CompareAndSet<Document>[]) => updateAll(model, changes),
+      (changes: readonly CompareAndSet<Document>[]) => updateAll(collection, changes),
       GROUP,
       ({ update }) => sizeOf((update.$set ?? {}) as Partial<Document>),
     ),
@@ -220,7 +224,10 @@ export interface LastStep {
 }
 
 /** Ends all states of a group that end alike in one update. */
-async function endAll(model: Model<StateDocument>, ends: readonly LastStep[]): Promise<Settled<void>[]> {
+async function endAll(
+  collection: mongo.Collection<StateDocument>,
+  ends: readonly LastStep[],
+): Promise<Settled<void>[]> {
   const alike = Map.groupBy(ends, ({ namespace, to }) => JSON.stringify([namespace, to]));
   const operations = [...alike.values()].flatMap((group) => {
     const [first] = group;
@@ -229,10 +236,10 @@ async function endAll(model: Model<StateDocument>, ends: readonly LastStep[]): P
     // No two changes have one mark, so each of these finds its own state.
     const marks = { $in: group.map(({ mark }) => mark) };
     const filter = { namespace, _id: { $in: group.map(({ id }) => id) }, 'todo.mark': marks };
-    const update = { $set: { status: to, counted: classOf(to) }, $unset: { todo: 1, holds: 1 } };
+    const update = { $set: { status: to, counted: classOf(to) }, $unset: { todo: 1, holds: 1 } } as const;
     return [{ updateMany: { filter, update, hint: BY_ID } }];
   });
-  await model.collection.bulkWrite(operations as never, { ordered: false });
+  await collection.bulkWrite(operations, { ordered: false });
   return ends.map(() => ({ ok: true, result: undefined }));
 }
 
@@ -254,11 +261,12 @@ export interface Database {
 export async function openDatabase(uri: string, databaseName: string): Promise<Database> {
   const connection = await connect(uri, databaseName);
   const models = modelsOf(connection);
+  const states = collectionOf(models.states);
   return {
     connection,
     models,
-    states: groupedWrites(models.states, ({ inputs, outputs }) => sizeOfTexts(inputs, outputs)),
-    endState: gather((ends: readonly LastStep[]) => endAll(models.states, ends), GROUP),
-    runs: groupedWrites(models.runs, ({ store, todo }) => sizeOfTexts(store, todo?.root.inputs)),
+    states: groupedWrites(states, ({ inputs, outputs }) => sizeOfTexts(inputs, outputs)),
+    endState: gather((ends: readonly LastStep[]) => endAll(states, ends), GROUP),
+    runs: groupedWrites(collectionOf(models.runs), ({ store, todo }) => sizeOfTexts(store, todo?.root.inputs)),
   };
 }

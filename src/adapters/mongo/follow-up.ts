@@ -128,7 +128,7 @@ async function endOwner(
       $set: { status: state.status, counted: classOf(state.status), ...holds.$set },
       $unset: holds.$unset,
       $push: { changes: { at: atMs, from: 'EXECUTED', to: state.status, cause } },
-    } as never,
+    },
   });
 }
 
@@ -147,7 +147,7 @@ async function letGoAndAsk(
     const key = textOfKey(question.key);
     if (toLetGo.includes(key) && !gone.has(key)) {
       const filter = { _id: holder.id, namespace: holder.namespace, holds: key };
-      await database.states.update({ filter, update: { $pull: { holds: key } } as never });
+      await database.states.update({ filter, update: { $pull: { holds: key } } });
     }
     const state = await joins.answer(birth.spaces, question);
     if (state !== null && (await database.states.insert(documentOf(state, birth)))) created.push(state);
@@ -164,7 +164,7 @@ async function endSelf(database: Database, promised: Promised): Promise<void> {
     await database.states.update({
       // Once: a key that was let go, and asked for, must not be held again.
       filter: { _id: id, namespace, 'todo.mark': mark, status: 'EXECUTED' },
-      update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset } as never,
+      update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset },
     });
   } else if (change.held.length > 0) await clearMark(database, promised);
   else await database.endState({ id, namespace, mark, to: change.to });
@@ -177,7 +177,7 @@ async function clearMark(database: Database, { identity, change, mark }: Promise
     update: {
       $set: { status: change.to, counted: classOf(change.to), ...holds.$set },
       $unset: { todo: 1, ...holds.$unset },
-    } as never,
+    },
   });
 }
 

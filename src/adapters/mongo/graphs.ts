@@ -8,7 +8,7 @@ import { nodesUsedBy } from '../../domain/validate-nodes.ts';
 import type { GraphStore, Slot, StoredGraph } from '../../ports/store.ts';
 import { type Database, isDuplicate, refuseTooLarge } from './database.ts';
 import { keyOfNode } from './nodes.ts';
-import type { GraphDocument, GraphVersionDocument } from './schema.ts';
+import { collectionOf, type GraphDocument, type GraphVersionDocument } from './schema.ts';
 
 /** How many characters of definitions are kept parsed. */
 const CACHED_LENGTH = 16 * 1024 * 1024;
@@ -112,7 +112,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
       firings: [],
     };
     try {
-      await graphs.collection.insertOne(document as never);
+      await collectionOf(graphs).insertOne(document);
       return 'done';
     } catch (error) {
       if (isDuplicate(error)) return 'conflict';
@@ -140,9 +140,9 @@ export function mongoGraphs({ models }: Database): GraphStore {
     const { _id, namespace, revision, slots } = stored;
     if (graph.version !== stored.version) await copyVersion(stored);
     const { $set, $unset } = nextSlotUpdate(merged(schedule, slots));
-    const { matchedCount } = await graphs.collection.updateOne(
-      { _id, namespace, revision, slots } as never,
-      { $set: { ...contentOf(graph), ...$set }, ...(Object.keys($unset).length > 0 ? { $unset } : {}) } as never,
+    const { matchedCount } = await collectionOf(graphs).updateOne(
+      { _id, namespace, revision, slots },
+      { $set: { ...contentOf(graph), ...$set }, ...(Object.keys($unset).length > 0 ? { $unset } : {}) },
     );
     if (matchedCount === 1) return 'done';
     return (await read(graph))?.revision === revision ? 'slots moved' : 'conflict';
@@ -199,7 +199,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
       for (let from = 0; from < keys.length; from += NODES_AT_ONCE) {
         const uses = { $in: keys.slice(from, from + NODES_AT_ONCE) };
         const some = await graphs
-          .find({ uses, validationStatus: 'INVALID' } as never)
+          .find({ uses, validationStatus: 'INVALID' })
           .select({ firings: 0 })
           .lean<GraphDocument[]>();
         for (const document of some) found.set(document._id, graphIn(document));

@@ -46,13 +46,7 @@ async function readSteps(
   const found: StateDocument[] = [];
   for (let from = 0; from < ids.length; from += AT_ONCE) {
     const filter = { namespace: within(spaces), _id: { $in: ids.slice(from, from + AT_ONCE) } };
-    found.push(
-      ...(await models.states
-        .find(filter as never)
-        .hint(BY_ID)
-        .select(fields)
-        .lean<StateDocument[]>()),
-    );
+    found.push(...(await models.states.find(filter).hint(BY_ID).select(fields).lean<StateDocument[]>()));
   }
   return found;
 }
@@ -100,7 +94,7 @@ async function collectedStates(
       identifier,
       status: 'SUCCESS',
       keys: { $exists: true },
-    } as never)
+    })
     .select({ parent: 1, place: 1 })
     .lean<Step[]>();
   const steps = await stepsBetween(database, spaces, key.owner, found);
@@ -123,12 +117,7 @@ async function outputsOfAll(
 
 async function isHeld({ models }: Database, { spaces, key }: HolderQuestion): Promise<boolean> {
   const filter = { namespace: within(spaces), holds: key };
-  return (
-    (await models.states
-      .findOne(filter as never)
-      .select({ _id: 1 })
-      .lean()) !== null
-  );
+  return (await models.states.findOne(filter).select({ _id: 1 }).lean()) !== null;
 }
 
 async function hasArrived({ models }: Database, spaces: Spaces, question: JoinQuestion): Promise<boolean> {
@@ -141,24 +130,13 @@ async function hasArrived({ models }: Database, spaces: Spaces, question: JoinQu
     identifier,
     status: 'SUCCESS',
     keys: { $exists: true },
-  };
-  return (
-    (await models.states
-      .findOne(filter as never)
-      .select({ _id: 1 })
-      .lean()) !== null
-  );
+  } as const;
+  return (await models.states.findOne(filter).select({ _id: 1 }).lean()) !== null;
 }
 
 async function isStored({ models }: Database, spaces: Spaces, id: StateId): Promise<boolean> {
   const filter = { namespace: within(spaces), _id: id };
-  return (
-    (await models.states
-      .findOne(filter as never)
-      .hint(BY_ID)
-      .select({ _id: 1 })
-      .lean()) !== null
-  );
+  return (await models.states.findOne(filter).hint(BY_ID).select({ _id: 1 }).lean()) !== null;
 }
 
 /** The joins of a database. */

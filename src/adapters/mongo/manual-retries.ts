@@ -8,7 +8,7 @@ import type { StateStatus } from '../../domain/status.ts';
 import type { Change, Outcome } from '../../ports/store.ts';
 import { type Database, isDuplicate } from './database.ts';
 import type { Identity } from './follow-up.ts';
-import type { ManualRetryDocument, StateDocument } from './schema.ts';
+import { collectionOf, type ManualRetryDocument, type StateDocument } from './schema.ts';
 import { documentOf } from './state-documents.ts';
 
 type Decision = { readonly isMade: true } | { readonly isMade: false; readonly status: StateStatus };
@@ -23,14 +23,14 @@ async function announce({ runs }: Database, { _id, run, todo }: ManualRetryDocum
   if (todo === undefined) return;
   await runs.update({
     filter: { _id: run, namespace: todo.retry.graphNamespace },
-    update: { $addToSet: { retries: _id }, $inc: { retriesBegun: 1 }, $unset: { counts: 1 } } as never,
+    update: { $addToSet: { retries: _id }, $inc: { retriesBegun: 1 }, $unset: { counts: 1 } },
   });
 }
 
 async function withdraw({ runs }: Database, { _id, run, todo }: ManualRetryDocument): Promise<void> {
   if (todo === undefined) return;
   const filter = { _id: run, namespace: todo.retry.graphNamespace };
-  await runs.update({ filter, update: { $pull: { retries: _id } } as never });
+  await runs.update({ filter, update: { $pull: { retries: _id } } });
 }
 
 /** Makes the change of the state, or finds out that it was made, or that it cannot be made any more. */
@@ -39,15 +39,15 @@ async function decide(database: Database, retry: ManualRetryDocument): Promise<D
   if (todo === undefined) return { isMade: true };
   await announce(database, retry);
   const { states, manualRetries } = database.models;
-  const made = await states.collection.updateOne(
-    { _id: state, namespace, status: todo.from, todo: { $exists: false } } as never,
+  const made = await collectionOf(states).updateOne(
+    { _id: state, namespace, status: todo.from, todo: { $exists: false } },
     {
       $set: { status: todo.entry.to, counted: 'pending', retriedBy: _id, updatedAtMs: todo.atMs },
       $push: { changes: todo.entry },
-    } as never,
+    },
   );
   if (made.matchedCount === 1) return { isMade: true };
-  const found = await states.findOne({ _id: state, namespace } as never).lean<StateDocument>();
+  const found = await states.findOne({ _id: state, namespace }).lean<StateDocument>();
   if (found?.retriedBy === _id) return { isMade: true };
   await withdraw(database, retry);
   await manualRetries.deleteOne({ _id, namespace, attempt });
@@ -61,7 +61,7 @@ async function settle(database: Database, retry: ManualRetryDocument): Promise<b
   const isNew = await database.states.insert(todo.retry);
   await database.states.update({
     filter: { _id: state, namespace, retriedBy: _id },
-    update: { $set: { counted: 'retried' }, $unset: { holds: 1 } } as never,
+    update: { $set: { counted: 'retried' }, $unset: { holds: 1 } },
   });
   await withdraw(database, retry);
   await database.models.manualRetries.updateOne({ _id, namespace }, { $unset: { todo: 1 } });
@@ -91,7 +91,7 @@ export async function isUsed(database: Database, namespace: string, _id: string)
 async function keepKey(database: Database, retry: ManualRetryDocument): Promise<boolean> {
   for (;;) {
     try {
-      await database.models.manualRetries.collection.insertOne(retry as never);
+      await collectionOf(database.models.manualRetries).insertOne(retry);
       return true;
     } catch (error) {
       if (!isDuplicate(error)) throw error;

@@ -69,7 +69,7 @@ export function mongoNodes({ nodes }: Models, leases: Pick<Leases, 'forget'>): N
   return {
     register: async (registered) => {
       if (registered.length === 0) return;
-      await nodes.bulkWrite(registered.map(upsertOf) as never, { ordered: true });
+      await nodes.bulkWrite(registered.map(upsertOf), { ordered: true });
       leases.forget(registered);
     },
 

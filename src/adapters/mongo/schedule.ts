@@ -6,7 +6,7 @@ import type { DueSlot, NewRun, ScheduleStore, Slot } from '../../ports/store.ts'
 import { type Database, isDuplicate, isPassing } from './database.ts';
 import { keyOfGraph, nextSlotUpdate } from './graphs.ts';
 import { runDocumentOf, storeRun } from './runs.ts';
-import type { Firing, FiringDocument, GraphDocument, StateDocument } from './schema.ts';
+import { collectionOf, type Firing, type FiringDocument, type GraphDocument, type StateDocument } from './schema.ts';
 
 type Schedule = Pick<GraphDocument, '_id' | 'namespace' | 'name' | 'slots'>;
 type WithFirings = Pick<GraphDocument, '_id' | 'namespace' | 'name' | 'firings'>;
@@ -25,7 +25,7 @@ async function keepRecord({ models }: Database, graph: WithFirings, firing: Firi
   const _id = keyOfFiring(graph, firing);
   const record: FiringDocument = { _id, namespace, slotMs: firing.slotMs, run: firing.run._id };
   try {
-    await models.firings.collection.insertOne(record as never);
+    await collectionOf(models.firings).insertOne(record);
     return true;
   } catch (error) {
     if (!isDuplicate(error)) throw error;
@@ -48,13 +48,13 @@ export async function completeFiring(
   const { _id, namespace } = graph;
   const { expression, timezone, slotMs } = firing;
   const { graphs } = database.models;
-  await graphs.collection.updateOne(
-    { _id, namespace } as never,
-    { $pull: { firings: { expression, timezone, slotMs } } } as never,
+  await collectionOf(graphs).updateOne({ _id, namespace }, { $pull: { firings: { expression, timezone, slotMs } } });
+  await collectionOf(graphs).updateOne(
+    { _id, namespace, firings: { $size: 0 } },
+    {
+      $unset: { firingsSinceMs: 1 },
+    },
   );
-  await graphs.collection.updateOne({ _id, namespace, firings: { $size: 0 } } as never, {
-    $unset: { firingsSinceMs: 1 },
-  });
   return root;
 }
 
@@ -77,13 +77,13 @@ async function moveSlot(
       return nextSlotMs === null ? [] : [{ ...one, nextSlotMs }];
     });
     const { $set, $unset } = nextSlotUpdate(moved);
-    const { matchedCount } = await graphs.collection.updateOne(
-      { _id, namespace, slots: graph.slots } as never,
+    const { matchedCount } = await collectionOf(graphs).updateOne(
+      { _id, namespace, slots: graph.slots },
       {
         $set,
         ...(Object.keys($unset).length > 0 ? { $unset } : {}),
         ...(firing === null ? {} : { $push: { firings: firing }, $min: { firingsSinceMs: firing.atMs } }),
-      } as never,
+      },
     );
     if (matchedCount === 1) return true;
   }

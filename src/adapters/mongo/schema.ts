@@ -5,7 +5,7 @@
 // or dollars, and the order of fields, mean nothing to the database then. The names of the collections begin with
 // `state_manager_`, because the database may be one that others use too.
 
-import { type Connection, type Model, Schema } from 'mongoose';
+import { type Connection, type Model, type mongo, Schema } from 'mongoose';
 import { StartFault } from '../../domain/errors.ts';
 import type { ValidationStatus } from '../../domain/graph.ts';
 import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
@@ -368,6 +368,14 @@ export interface Models {
   readonly graphVersions: Model<GraphVersionDocument>;
   readonly firings: Model<FiringDocument>;
   readonly nodes: Model<NodeDocument>;
+}
+
+/** The driver's own collection behind a model, for writes that nothing is to be cast in. */
+export function collectionOf<Document extends { readonly _id: string }>(
+  model: Model<Document>,
+): mongo.Collection<Document> {
+  // The driver takes every document to have an ObjectId unless it is told otherwise.
+  return model.collection as unknown as mongo.Collection<Document>;
 }
 
 /** The collections of a connection. */

@@ -34,7 +34,7 @@ import { gather } from './gather.ts';
 import { mongoJoins } from './joins.ts';
 import type { Leases } from './leases.ts';
 import { idOfRetry, isUsed, retryState } from './manual-retries.ts';
-import type { ChangeEntry, RunDocument, StateDocument, Todo } from './schema.ts';
+import { type ChangeEntry, collectionOf, type RunDocument, type StateDocument, type Todo } from './schema.ts';
 import { outputsOf, spacesOf, stateOf, within } from './state-documents.ts';
 
 /** How many states' unchanging parts are kept in memory. */
@@ -86,7 +86,7 @@ function passesExecuted({ from, to }: Change): boolean {
 }
 
 /** The changes on the way to an end, which is decided by the same write that promises it. */
-function entriesOf(change: Change): readonly ChangeEntry[] {
+function entriesOf(change: Change): ChangeEntry[] {
   const { from, to, cause, atMs: at } = change;
   if (!passesExecuted(change)) return [{ at, from, to, cause }];
   return [
@@ -101,7 +101,7 @@ const UNCHANGED: ListUpdate = { $set: {}, $unset: {} };
 interface PromisingUpdate {
   readonly $set: Partial<StateDocument>;
   readonly $unset: Readonly<Record<string, 1>>;
-  readonly $push: { readonly changes: { readonly $each: readonly ChangeEntry[] } };
+  readonly $push: { readonly changes: { readonly $each: ChangeEntry[] } };
 }
 
 function promiseOf(promised: Promised): PromisingUpdate {
@@ -190,11 +190,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
       for (const [namespace, group] of Map.groupBy(wanted, (one) => one.namespace)) {
         const ids = [...new Set(group.map(({ id }) => id))];
         const filter = { _id: { $in: ids }, ...(namespace === undefined ? {} : { namespace }) };
-        for (const document of await states
-          .find(filter as never)
-          .hint(BY_ID)
-          .select({ changes: 0 })
-          .lean<StateDocument[]>()) {
+        for (const document of await states.find(filter).hint(BY_ID).select({ changes: 0 }).lean<StateDocument[]>()) {
           found.set(document._id, document);
           identities.set(document._id, identityIn(document));
         }
@@ -212,11 +208,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
     const known = identities.get(id);
     if (known !== undefined) return known;
     const filter = { _id: id, ...(spaces === undefined ? {} : { namespace: within(spaces) }) };
-    const found = await states
-      .findOne(filter as never)
-      .hint(BY_ID)
-      .select(IDENTITY_FIELDS)
-      .lean<IdentityDocument>();
+    const found = await states.findOne(filter).hint(BY_ID).select(IDENTITY_FIELDS).lean<IdentityDocument>();
     if (found === null) throw new Error(`there is no state ${id}`);
     const identity = identityIn(found);
     identities.set(id, identity);
@@ -235,7 +227,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
 
   const statusOf = async ({ id, namespace }: Identity): Promise<StateStatus> => {
     const found = await states
-      .findOne({ _id: id, namespace } as never)
+      .findOne({ _id: id, namespace })
       .hint(BY_ID)
       .select({ status: 1 })
       .lean<Pick<StateDocument, 'status'>>();
@@ -273,9 +265,9 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
     const update = promiseOf(promised);
     refuseUnstorable(update, follow);
     const isMade = await database.states.update({
-      filter: { _id: id, namespace, ...guardFilter(change, change.atMs) } as never,
-      update: update as never,
-      proof: { _id: id, namespace, endedBy: promised.mark } as never,
+      filter: { _id: id, namespace, ...guardFilter(change, change.atMs) },
+      update: update,
+      proof: { _id: id, namespace, endedBy: promised.mark },
     });
     claimedHere.delete(id);
     if (!isMade) return conflict(identity);
@@ -310,7 +302,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
       if (wanted.size === 0) return new Map();
       const { spaces } = await identityOf(id);
       const found = await states
-        .find({ _id: { $in: [...wanted.keys()] }, namespace: within(spaces) } as never)
+        .find({ _id: { $in: [...wanted.keys()] }, namespace: within(spaces) })
         .hint(BY_ID)
         .select({ outputs: 1 })
         .lean<Pick<StateDocument, '_id' | 'outputs'>[]>();
@@ -327,7 +319,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
 
     unfinished: async (beforeMs, limit) => {
       const found = await states
-        .find({ 'todo.atMs': { $lte: beforeMs } } as never)
+        .find({ 'todo.atMs': { $lte: beforeMs } })
         .sort({ 'todo.atMs': 1 })
         .limit(limit)
         .lean<StateDocument[]>();
@@ -336,9 +328,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
 
     unfinishedOf: async (id) => {
       const { namespace } = await identityOf(id);
-      const found = await states
-        .findOne({ _id: id, namespace, 'todo.atMs': { $exists: true } } as never)
-        .lean<StateDocument>();
+      const found = await states.findOne({ _id: id, namespace, 'todo.atMs': { $exists: true } }).lean<StateDocument>();
       return found === null ? null : unfinishedIn(found);
     },
 
@@ -370,12 +360,12 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
       const filter = guardFilter(guard, cause === 'claim returned' ? Number.NEGATIVE_INFINITY : atMs);
       const changed = await states
         .findOneAndUpdate(
-          { _id: id, namespace, ...filter } as never,
+          { _id: id, namespace, ...filter },
           {
             $set: { status: 'CREATED', updatedAtMs: atMs, ...(dueAtMs === null ? {} : { dueAtMs }) },
             $unset: { claim: 1, leaseUntilMs: 1 },
             $push: { changes: { at: atMs, from: guard.from, to: 'CREATED', cause } },
-          } as never,
+          },
           { returnDocument: 'after', hint: BY_ID },
         )
         .select({ changes: 1, archived: 1 })
@@ -390,7 +380,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
       const identity = await identityOf(guard.stateId);
       const { id, namespace } = identity;
       const state = await states
-        .findOne({ _id: id, namespace } as never)
+        .findOne({ _id: id, namespace })
         .hint(BY_ID)
         .select({ node: 1 })
         .lean<Pick<StateDocument, 'node'>>();
@@ -399,9 +389,9 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
       const lease =
         leaseExpiresAtMs === null ? { $unset: { leaseUntilMs: 1 } } : { $set: { leaseUntilMs: leaseExpiresAtMs } };
       const { $set = {}, ...rest } = lease as { $set?: object };
-      const { matchedCount } = await states.collection.updateOne(
-        { _id: id, namespace, ...guardFilter(guard, atMs) } as never,
-        { $set: { ...$set, updatedAtMs: atMs }, ...rest } as never,
+      const { matchedCount } = await collectionOf(states).updateOne(
+        { _id: id, namespace, ...guardFilter(guard, atMs) },
+        { $set: { ...$set, updatedAtMs: atMs }, ...rest },
         { hint: BY_ID },
       );
       return matchedCount === 1 ? { kind: 'done', leaseExpiresAtMs } : conflict(identity);
@@ -409,7 +399,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
 
     leasesEnded: async (atMs, limit) => {
       const found = await states
-        .find({ leaseUntilMs: { $lte: atMs } } as never)
+        .find({ leaseUntilMs: { $lte: atMs } })
         .sort({ leaseUntilMs: 1 })
         .limit(limit)
         .select({ changes: 0 })
@@ -419,7 +409,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
 
     nextLeaseEndMs: async () => {
       const found = await states
-        .findOne({ leaseUntilMs: { $exists: true } } as never)
+        .findOne({ leaseUntilMs: { $exists: true } })
         .sort({ leaseUntilMs: 1 })
         .select({ leaseUntilMs: 1 })
         .lean<Pick<StateDocument, 'leaseUntilMs'>>();
@@ -428,19 +418,19 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
 
     ofRun: async (namespace, runId) => {
       const run = await runs
-        .findOne({ _id: runId, namespace } as never)
+        .findOne({ _id: runId, namespace })
         .select({ graph: 1, spaces: 1 })
         .lean<Pick<RunDocument, 'graph' | 'spaces'>>();
       if (run === null) return null;
       const found = await states
-        .find({ namespace: within(run.spaces), run: runId } as never)
+        .find({ namespace: within(run.spaces), run: runId })
         .select({
           node: 1,
           identifier: 1,
           status: 1,
           parent: 1,
           error: { $cond: [{ $eq: [{ $type: '$error' }, 'string'] }, { $substrCP: ['$error', 0, 1000] }, null] },
-        } as never)
+        })
         .lean<
           (Pick<StateDocument, '_id' | 'node' | 'identifier' | 'status' | 'parent'> & { error: string | null })[]
         >();

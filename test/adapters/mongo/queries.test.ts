@@ -746,7 +746,12 @@ describe('what the MongoDB store asks of the server', { skip: backendsSkip({ kin
     });
 
     it('finds out who sorts in memory', async () => {
-      const query = await recorded((states) => states.find({ namespace: SPACE, run: 'x' } as never).sort({ node: 1 }).lean());
+      const query = await recorded((states) =>
+        states
+          .find({ namespace: SPACE, run: 'x' } as never)
+          .sort({ node: 1 })
+          .lean(),
+      );
       assert.equal(faultOf(query), 'sorts in memory');
     });
 
