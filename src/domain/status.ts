@@ -32,6 +32,16 @@ export function classOf(status: StateStatus): StatusClass {
   return CLASS_OF[status];
 }
 
+/** The changes on the way from one status to another: an executed state passes through EXECUTED. */
+export function stepsTo(from: StateStatus, to: StateStatus): readonly (readonly [StateStatus, StateStatus])[] {
+  const isExecuted = from === 'QUEUED' && (to === 'SUCCESS' || to === 'NEXT_CREATED_ERROR');
+  if (!isExecuted) return [[from, to]];
+  return [
+    [from, 'EXECUTED'],
+    ['EXECUTED', to],
+  ];
+}
+
 /** How many states of a run are in each class. */
 export type RunCounts = Readonly<Record<StatusClass, number>>;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { classOf, runStatusOf, STATE_STATUSES, type StateStatus, type StatusClass } from '../../src/domain/status.ts';
+import { classOf, runStatusOf, STATE_STATUSES, type StateStatus, type StatusClass, stepsTo } from '../../src/domain/status.ts';
 
 /** Protocol section 2. */
 const CLASSES: Readonly<Record<StateStatus, StatusClass>> = {
@@ -32,3 +32,16 @@ for (const [counts, status] of runs) {
     assert.equal(runStatusOf(counts), status);
   });
 }
+
+test('a state that its node executed passes through EXECUTED, and no other does', () => {
+  for (const to of ['SUCCESS', 'NEXT_CREATED_ERROR'] as const) {
+    assert.deepEqual(stepsTo('QUEUED', to), [
+      ['QUEUED', 'EXECUTED'],
+      ['EXECUTED', to],
+    ]);
+  }
+  for (const to of ['PRUNED', 'ERRORED', 'RETRY_CREATED'] as const) {
+    assert.deepEqual(stepsTo('QUEUED', to), [['QUEUED', to]]);
+  }
+  assert.deepEqual(stepsTo('NEXT_CREATED_ERROR', 'RETRY_CREATED'), [['NEXT_CREATED_ERROR', 'RETRY_CREATED']]);
+});

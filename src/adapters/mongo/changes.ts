@@ -2,7 +2,7 @@
 // again would outgrow its document: the older changes move to documents of their own, in steps that can be repeated.
 
 import type { Database } from './database.ts';
-import type { Identity } from './follow-up.ts';
+import type { Identity } from './identities.ts';
 import { collectionOf, type StateDocument } from './schema.ts';
 
 /** Changes that a state carries at most. */

@@ -15,17 +15,10 @@ import type { JoinKey, NewState } from '../../domain/state.ts';
 import { type Cause, classOf } from '../../domain/status.ts';
 import type { Change, Follow } from '../../ports/store.ts';
 import type { Database } from './database.ts';
+import type { Identity } from './identities.ts';
 import type { Joins } from './joins.ts';
 import type { StateDocument } from './schema.ts';
-import { type Birth, documentOf, type RunFacts, textOfKey } from './state-documents.ts';
-
-/** What of a state never changes. */
-export interface Identity extends RunFacts {
-  readonly id: StateId;
-  readonly namespace: string;
-  readonly identifier: string;
-  readonly parentId: StateId | null;
-}
+import { type Birth, documentOf, textOfKey } from './state-documents.ts';
 
 /** A change of a state with what is to follow from it. */
 export interface Promised {

@@ -7,7 +7,7 @@ import type { NewState } from '../../domain/state.ts';
 import type { StateStatus } from '../../domain/status.ts';
 import type { Change, Outcome } from '../../ports/store.ts';
 import { type Database, isDuplicate } from './database.ts';
-import type { Identity } from './follow-up.ts';
+import type { Identity } from './identities.ts';
 import { collectionOf, type ManualRetryDocument, type StateDocument } from './schema.ts';
 import { documentOf } from './state-documents.ts';
 

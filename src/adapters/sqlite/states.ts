@@ -4,7 +4,7 @@
 import type { RunId, StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { NewState } from '../../domain/state.ts';
-import type { StateStatus } from '../../domain/status.ts';
+import { stepsTo } from '../../domain/status.ts';
 import type {
   Change,
   ClaimedState,
@@ -50,16 +50,6 @@ function allows(guard: Guard, row: StateRow, atMs: number): boolean {
   return row.lease_until !== null && row.lease_until <= guard.leaseEndedAtMs;
 }
 
-/** The changes on the way to an end: an executed state passes through EXECUTED. */
-function stepsTo(change: Change): readonly (readonly [StateStatus, StateStatus])[] {
-  const isExecuted = change.from === 'QUEUED' && (change.to === 'SUCCESS' || change.to === 'NEXT_CREATED_ERROR');
-  if (!isExecuted) return [[change.from, change.to]];
-  return [
-    [change.from, 'EXECUTED'],
-    ['EXECUTED', change.to],
-  ];
-}
-
 function finish(database: Database, change: Change, follow: Follow): Outcome {
   const row = rowOf(database, change.stateId);
   if (!allows(change, row, change.atMs)) return { kind: 'conflict', status: row.status };
@@ -74,7 +64,7 @@ function finish(database: Database, change: Change, follow: Follow): Outcome {
     place: change.place ?? placeOf(row.place),
     atMs,
   });
-  for (const [from, to] of stepsTo(change)) {
+  for (const [from, to] of stepsTo(change.from, change.to)) {
     recordChange(database, { runKey, stateId, from, to, cause: change.cause, atMs });
     counts.move(from, to);
   }
