@@ -16,6 +16,9 @@ const CACHED_LENGTH = 16 * 1024 * 1024;
 /** Nodes that one query asks for. */
 const NODES_AT_ONCE = 200;
 
+type Texts = Pick<GraphVersionDocument, 'definition' | 'secrets'>;
+type GraphMeta = Omit<GraphDocument, 'definition' | 'uses' | 'firings'>;
+
 /** The `_id` of a graph. */
 export function keyOfGraph({ namespace, name }: GraphName): string {
   return JSON.stringify([namespace, name]);
@@ -67,7 +70,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
   // A version's definition never changes, so it is parsed once.
   const definitions = new LRUCache<string, GraphDefinition>({ maxSize: CACHED_LENGTH });
 
-  const definitionIn = (key: string, text: string): GraphDefinition => {
+  const parsed = (key: string, text: string): GraphDefinition => {
     const cached = definitions.get(key);
     if (cached !== undefined) return cached;
     const definition: GraphDefinition = JSON.parse(text);
@@ -75,7 +78,31 @@ export function mongoGraphs({ models }: Database): GraphStore {
     return definition;
   };
 
-  const graphIn = (document: GraphDocument): StoredGraph => {
+  /** The texts of a version, which stand with the graph while it is the latest; null when there is no such version. */
+  const textsOf = async (name: GraphName, version: number): Promise<Texts | null> => {
+    const { namespace } = name;
+    const fields = { definition: 1, secrets: 1 } as const;
+    const latest = await graphs
+      .findOne({ _id: keyOfGraph(name), namespace, version })
+      .select(fields)
+      .lean<Texts>();
+    if (latest !== null) return latest;
+    return graphVersions
+      .findOne({ _id: keyOfVersion(name, version), namespace })
+      .select(fields)
+      .lean<Texts>();
+  };
+
+  const definitionOf = async (name: GraphName, version: number): Promise<GraphDefinition> => {
+    const key = keyOfVersion(name, version);
+    const cached = definitions.get(key);
+    if (cached !== undefined) return cached;
+    const texts = await textsOf(name, version);
+    if (texts === null) throw new Error(`graph ${name.name} of ${name.namespace} has no version ${version}`);
+    return parsed(key, texts.definition);
+  };
+
+  const graphIn = (document: GraphMeta, definition: GraphDefinition): StoredGraph => {
     const { id, namespace, name, version, revision, validationStatus, validationErrors } = document;
     return {
       id,
@@ -83,7 +110,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
       name,
       version,
       revision,
-      definition: definitionIn(keyOfVersion(document, version), document.definition),
+      definition,
       secrets: JSON.parse(document.secrets),
       validationStatus,
       validationErrors,
@@ -91,6 +118,9 @@ export function mongoGraphs({ models }: Database): GraphStore {
       updatedAtMs: document.updatedAtMs,
     };
   };
+
+  const wholeGraphIn = (document: GraphDocument): StoredGraph =>
+    graphIn(document, parsed(keyOfVersion(document, document.version), document.definition));
 
   const read = (name: GraphName) =>
     graphs
@@ -159,25 +189,27 @@ export function mongoGraphs({ models }: Database): GraphStore {
 
   return {
     get: async (name) => {
-      const document = await read(name);
-      return document === null ? null : graphIn(document);
+      const { namespace } = name;
+      // Every start of a run comes here; the definition is large, and known already.
+      const document = await graphs
+        .findOne({ _id: keyOfGraph(name), namespace })
+        .select({ firings: 0, definition: 0, uses: 0 })
+        .lean<GraphMeta>();
+      return document === null ? null : graphIn(document, await definitionOf(name, document.version));
     },
 
     list: async (namespace) => {
       const found = await graphs.find({ namespace }).sort({ name: 1 }).select({ firings: 0 }).lean<GraphDocument[]>();
-      return found.map(graphIn);
+      return found.map(wholeGraphIn);
     },
 
     version: async (name, version) => {
-      const { namespace } = name;
-      const latest = await read(name);
-      const _id = keyOfVersion(name, version);
-      const document =
-        latest?.version === version
-          ? latest
-          : await graphVersions.findOne({ _id, namespace }).lean<GraphVersionDocument>();
-      if (latest === null || document === null) return null;
-      return { definition: definitionIn(_id, document.definition), secrets: JSON.parse(document.secrets) };
+      const texts = await textsOf(name, version);
+      if (texts === null) return null;
+      return {
+        definition: parsed(keyOfVersion(name, version), texts.definition),
+        secrets: JSON.parse(texts.secrets),
+      };
     },
 
     put,
@@ -202,7 +234,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
           .find({ uses, validationStatus: 'INVALID' })
           .select({ firings: 0 })
           .lean<GraphDocument[]>();
-        for (const document of some) found.set(document._id, graphIn(document));
+        for (const document of some) found.set(document._id, wholeGraphIn(document));
       }
       return [...found.values()];
     },
