@@ -63,14 +63,28 @@ export function isPassing(error: unknown): error is Error {
 
 /** The error for a call that the database did not answer. */
 function unavailable(cause: Error): KnownError {
-  const unknown = 'whether the call took effect is not known; asking again is safe, a change is not made twice';
+  const unknown =
+    'whether the call took effect is not known; ask again: no change is made twice, and no start that has an idempotency key';
   return new KnownError('STORE_UNAVAILABLE', `The database cannot be reached (${cause.message}); ${unknown}`, {
     cause,
   });
 }
 
+/** The server's codes for a document that would be too large: as it is sent, and after an update. */
+const TOO_LARGE_CODES: ReadonlySet<unknown> = new Set([10_334, 17_419, 17_420]);
+
+function isTooLarge(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && TOO_LARGE_CODES.has(error.code);
+}
+
+function tooLarge(what: string): RequestRefused {
+  const msg = `${what}, and the database stores ${LARGEST_DOCUMENT_BYTES} bytes in one piece`;
+  return new RequestRefused([{ type: 'document_too_large', loc: ['body'], msg }]);
+}
+
 /** Turns what the driver throws into what the engine knows. */
 export function translated(error: unknown): unknown {
+  if (isTooLarge(error)) return tooLarge('what the call adds is too much for what is stored already');
   return isPassing(error) ? unavailable(error) : error;
 }
 
@@ -92,8 +106,7 @@ export function sizeOfTexts(...texts: readonly (string | null | undefined)[]): n
 export function refuseTooLarge(what: string, ...texts: readonly (string | null | undefined)[]): void {
   const bytes = texts.reduce((sum, text) => sum + (text ? Buffer.byteLength(text) : 0), 0);
   if (bytes <= LARGEST_DOCUMENT_BYTES) return;
-  const msg = `${what} takes ${bytes} bytes, and the database stores ${LARGEST_DOCUMENT_BYTES} in one piece`;
-  throw new RequestRefused([{ type: 'document_too_large', loc: ['body'], msg }]);
+  throw tooLarge(`${what} takes ${bytes} bytes`);
 }
 
 /** Opens a connection; resolves when a server that takes writes was found. */

@@ -1,6 +1,5 @@
 import type { NodeName } from '../../domain/validate-nodes.ts';
 import type { NodeStore, StoredNode } from '../../ports/store.ts';
-import type { Leases } from './leases.ts';
 import type { Models, NodeDocument } from './schema.ts';
 
 /** Nodes that one query asks for: more in one `$in` cost more than they save. */
@@ -53,7 +52,7 @@ function upsertOf(node: StoredNode) {
  * Registered nodes in MongoDB. Each node is replaced as a whole; of two registrations of several nodes that race, one may
  * have the last word on one node and the other on another.
  */
-export function mongoNodes({ nodes }: Models, leases: Pick<Leases, 'forget'>): NodeStore {
+export function mongoNodes({ nodes }: Models, leases: { forget(nodes: readonly NodeName[]): void }): NodeStore {
   const find = async (names: readonly NodeName[]): Promise<readonly StoredNode[]> => {
     const found: NodeDocument[] = [];
     for (const [namespace, group] of Map.groupBy(names, (name) => name.namespace)) {
