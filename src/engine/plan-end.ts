@@ -2,7 +2,7 @@
 // the change the same plan follows (invariants 4 and 5).
 
 import type { JsonObject } from '../domain/json.ts';
-import { type ExecutedPlan, planExecuted, planQuestions, planRetry } from '../domain/plan-next.ts';
+import { type ExecutedPlan, type JoinQuestion, planExecuted, planQuestions, planRetry } from '../domain/plan-next.ts';
 import { retryDelayMs } from '../domain/retry-policy.ts';
 import type { StoredState } from '../domain/state.ts';
 import type { Cause } from '../domain/status.ts';
@@ -36,6 +36,16 @@ export function endExecuted(plan: ExecutedPlan, outputs: readonly JsonObject[], 
   };
 }
 
+/**
+ * The joins to look at when a retry has taken a state's keys over. Where that is one step, the retry holds them; where it is
+ * several, the retry may have run to its end, and asked, before the state lets go.
+ */
+async function questionsOfRetried(world: World, state: StoredState, atMs: number): Promise<readonly JoinQuestion[]> {
+  const released = keysLetGo(state, []);
+  if (released.length === 0) return [];
+  return planQuestions(await planContextOf(world, state, atMs), state.keys, released, new Map());
+}
+
 /** The end of a failed state: a retry takes its place as long as the graph's policy has one, else it is ERRORED. */
 export async function endFailed(world: World, state: StoredState, { cause, atMs }: Occasion): Promise<EndPlan> {
   const graph = await graphOf(world, state);
@@ -49,7 +59,8 @@ export async function endFailed(world: World, state: StoredState, { cause, atMs 
       inputs: state.inputs,
     });
     const states = [{ state: retry, cause: 'retry' as const }];
-    return { change: { to: 'RETRY_CREATED', cause, atMs, held: [] }, follow: { states, questions: [] } };
+    const questions = await questionsOfRetried(world, state, atMs);
+    return { change: { to: 'RETRY_CREATED', cause, atMs, held: [] }, follow: { states, questions } };
   }
   const held = keysKeptByFailure(graph, state.keys, state);
   const context = await planContextOf(world, state, atMs);

@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { describe, it, mock, type TestContext } from 'node:test';
+import { before, describe, it, mock, type TestContext } from 'node:test';
+import mongoose from 'mongoose';
+import { type DatabaseClock, databaseClock } from '../../src/adapters/mongo/clock.ts';
 import { systemClock } from '../../src/adapters/system/clock.ts';
+import type { Clock } from '../../src/ports/clock.ts';
+import type { Log } from '../../src/ports/log.ts';
+import { backendsSkip, startMongo } from '../support/backends.ts';
 import { manualClock } from '../support/manual-clock.ts';
+import { suiteScope, until } from '../support/server-process.ts';
 import { inManualTime, inRealTime, testClock } from './clock.ts';
 
 testClock('the system clock', () => inRealTime(systemClock));
@@ -166,5 +172,117 @@ describe('the manual clock', () => {
       ['delay', 600],
       ['moment', 1100],
     ]);
+  });
+});
+
+describe('the clock of a database', { skip: backendsSkip({ kinds: ['mongo'] }) }, () => {
+  const HOUR_MS = 3_600_000;
+  const scope = suiteScope();
+  let uri: string;
+  let connection: mongoose.Connection;
+  const clocks: DatabaseClock[] = [];
+
+  before(async () => {
+    // Registered before the server, and so done before it ends.
+    scope.after(async () => {
+      for (const clock of clocks) clock.stop();
+      await connection?.close();
+    });
+    ({ uri } = await startMongo(scope));
+    connection = await mongoose.createConnection(uri).asPromise();
+  });
+
+  /** The clock of a process that is so many milliseconds off. */
+  const systemClockOff = (ms: number): Clock => {
+    return { ...systemClock, nowMs: () => systemClock.nowMs() + ms, at: (atMs, act) => systemClock.at(atMs - ms, act) };
+  };
+
+  const QUIET: Log = { error: () => {} };
+
+  const open = (clock: Clock, log = QUIET, on = connection): DatabaseClock => {
+    const opened = databaseClock(on, clock, log);
+    clocks.push(opened);
+    return opened;
+  };
+
+  const compared = async (clock: Clock): Promise<DatabaseClock> => {
+    const opened = open(clock);
+    await opened.compare();
+    return opened;
+  };
+
+  const databaseMs = async (): Promise<number> => {
+    const { localTime } = (await connection.db?.admin().command({ hello: 1 })) ?? {};
+    assert.ok(localTime instanceof Date);
+    return localTime.getTime();
+  };
+
+  /** Whether a clock shows what the database does, as well as a round trip can tell. */
+  const isRight = async (clock: Clock): Promise<boolean> => Math.abs(clock.nowMs() - (await databaseMs())) < 1000;
+
+  describe('by the rules', () => {
+    let right: DatabaseClock;
+    let ahead: DatabaseClock;
+    let behind: DatabaseClock;
+    before(async () => {
+      right = await compared(systemClock);
+      ahead = await compared(systemClockOff(HOUR_MS));
+      behind = await compared(systemClockOff(-HOUR_MS));
+    });
+    testClock('the clock of a database', () => inRealTime(right));
+    testClock('that of a process an hour ahead', () => inRealTime(ahead));
+    testClock('that of a process an hour behind', () => inRealTime(behind));
+  });
+
+  for (const [label, ms] of [
+    ['ahead', HOUR_MS],
+    ['behind', -HOUR_MS],
+  ] as const) {
+    it(`tells the database's time to a process whose clock is an hour ${label}`, async () => {
+      const own = systemClockOff(ms);
+      assert.equal(await isRight(own), false);
+      assert.ok(await isRight(await compared(own)));
+    });
+  }
+
+  it('compares anew each minute, so that a clock that is set is followed', async () => {
+    const own = manualClock(Date.now() + HOUR_MS);
+    const clock = await compared(own);
+    assert.ok(await isRight(clock));
+    own.setBack(2 * HOUR_MS);
+    assert.equal(await isRight(clock), false);
+    await own.advanceBy(60_000);
+    await until('the right time', () => isRight(clock));
+    own.setBack(2 * HOUR_MS);
+    await own.advanceBy(60_000);
+    await until('the right time again', () => isRight(clock));
+  });
+
+  it('follows no longer once it was stopped', async () => {
+    const own = manualClock(Date.now() + HOUR_MS);
+    const clock = await compared(own);
+    clock.stop();
+    own.setBack(2 * HOUR_MS);
+    const command = mock.method(connection.db ?? assert.fail(), 'admin');
+    await own.advanceBy(120_000);
+    command.mock.restore();
+    assert.equal(command.mock.callCount(), 0);
+    assert.equal(await isRight(clock), false);
+  });
+
+  it('goes on by what it knows when the database cannot be asked, and tells the log', async () => {
+    const own = manualClock(Date.now() + HOUR_MS);
+    const messages: string[] = [];
+    const closed = await mongoose.createConnection(uri).asPromise();
+    const clock = open(own, { error: (_, message) => messages.push(message) }, closed);
+    await clock.compare();
+    const shown = clock.nowMs();
+    await closed.close();
+    await assert.rejects(clock.compare());
+    await own.advanceBy(60_000);
+    await until('a line in the log', () => messages.length > 0);
+    assert.equal(clock.nowMs(), shown + 60_000);
+    await own.advanceBy(60_000);
+    await until('another try', () => messages.length > 1);
   });
 });

@@ -1,7 +1,7 @@
 // A state carries the record of its changes, so that each is stored with the change itself. One that is made due again and
 // again would outgrow its document: the older changes move to documents of their own, in steps that can be repeated.
 
-import type { Database } from './database.ts';
+import { type Database, isDuplicate } from './database.ts';
 import type { Identity } from './identities.ts';
 import { collectionOf, type StateDocument } from './schema.ts';
 
@@ -20,7 +20,12 @@ export async function archiveChanges(
   if (changes.length <= MOST_CARRIED) return;
   const _id = `${id}:${archived}`;
   const moved = { run, state: id, changes: changes.slice(0, MOVED) };
-  await models.changes.updateOne({ _id, namespace }, { $setOnInsert: moved }, { upsert: true });
+  try {
+    await models.changes.updateOne({ _id, namespace }, { $setOnInsert: moved }, { upsert: true });
+  } catch (error) {
+    // Somebody else moves the same ones.
+    if (!isDuplicate(error)) throw error;
+  }
   await collectionOf(models.states).updateOne({ _id: id, namespace, archived }, [
     { $set: { changes: { $slice: ['$changes', MOVED, { $size: '$changes' }] }, archived: archived + MOVED } },
   ]);

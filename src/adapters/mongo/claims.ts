@@ -4,7 +4,6 @@
 
 import type { mongo } from 'mongoose';
 import type { ClaimToken, StateId } from '../../domain/ids.ts';
-import type { Log } from '../../ports/log.ts';
 import type { ClaimedState, ClaimRequest } from '../../ports/store.ts';
 import { BY_ID, type Database } from './database.ts';
 import type { Leases } from './leases.ts';
@@ -83,14 +82,13 @@ function claimedIn(document: ClaimedDocument): ClaimedState {
 export interface ClaimsParts {
   readonly database: Database;
   readonly leases: Leases;
-  readonly log: Log;
   /** Hears of every state that was claimed here. */
   readonly onClaimed: (claimed: readonly ClaimedDocument[]) => void;
 }
 
 /** Claims in MongoDB. */
 export function mongoClaims(parts: ClaimsParts): Claims {
-  const { database, leases, log } = parts;
+  const { database, leases } = parts;
   const { states } = database.models;
   let abandoned: Abandoned[] = [];
 
@@ -148,26 +146,27 @@ export function mongoClaims(parts: ClaimsParts): Claims {
     return claimed.filter(({ _id }) => won.has(_id));
   };
 
+  const giveBack = async ({ namespace, ids, token, atMs }: Abandoned): Promise<void> => {
+    await collectionOf(states).updateMany(
+      { namespace, _id: { $in: ids }, status: 'QUEUED', claim: token },
+      {
+        $set: { status: 'CREATED', updatedAtMs: atMs },
+        $unset: { claim: 1, leaseUntilMs: 1 },
+        $push: { changes: { at: atMs, from: 'QUEUED', to: 'CREATED', cause: 'claim returned' } },
+      },
+      { hint: BY_ID },
+    );
+  };
+
   /** Makes states due again whose claim nobody heard of: they would wait for their lease otherwise. */
   const giveBackAbandoned = async (): Promise<void> => {
     const some = abandoned;
     abandoned = [];
-    for (const one of some) {
-      const { namespace, ids, token, atMs } = one;
-      try {
-        await collectionOf(states).updateMany(
-          { namespace, _id: { $in: ids }, status: 'QUEUED', claim: token },
-          {
-            $set: { status: 'CREATED', updatedAtMs: atMs },
-            $unset: { claim: 1, leaseUntilMs: 1 },
-            $push: { changes: { at: atMs, from: 'QUEUED', to: 'CREATED', cause: 'claim returned' } },
-          },
-        );
-      } catch (error) {
-        abandoned.push(one);
-        log.error(error, 'giving back states whose claim was not answered');
-      }
-    }
+    const outcomes = await Promise.allSettled(some.map(giveBack));
+    abandoned.push(...some.filter((_, index) => outcomes[index]?.status === 'rejected'));
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    // A claim would fail as well.
+    if (failed !== undefined) throw failed.reason;
   };
 
   const claim = async (request: ClaimRequest): Promise<readonly ClaimedState[]> => {

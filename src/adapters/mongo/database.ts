@@ -14,13 +14,14 @@ import { collectionOf, type Models, modelsOf, type RunDocument, type StateDocume
 
 /**
  * How long a server may take, in milliseconds. Together they see to it that a call on a server that is gone, or that
- * stands still, fails within five seconds; the driver's one timeout for all is not heeded by mongoose.
+ * stands still, fails within five seconds, also one that waits behind a group that fails; the driver's one timeout for
+ * all is not heeded by mongoose.
  */
 const TIMEOUTS = {
-  serverSelectionTimeoutMS: 2500,
+  serverSelectionTimeoutMS: 2000,
   connectTimeoutMS: 1500,
   socketTimeoutMS: 3500,
-  waitQueueTimeoutMS: 2500,
+  waitQueueTimeoutMS: 2000,
   heartbeatFrequencyMS: 1000,
 } as const;
 
@@ -56,6 +57,9 @@ export function isPassing(error: unknown): error is Error {
   if (!(error instanceof driver.MongoError)) return false;
   if (error instanceof driver.MongoWriteConcernError) return true;
   if (error instanceof driver.MongoBulkWriteError && error.result.getWriteConcernError() !== undefined) return true;
+  // What failed a group as a whole comes wrapped.
+  const isWrapped = error instanceof driver.MongoBulkWriteError && error.errorResponse instanceof Error;
+  if (isWrapped) return isPassing(error.errorResponse);
   if (error instanceof driver.MongoServerError) return PASSING_CODES.has(error.code);
   // What the driver itself finds wrong with a call, all else is the way.
   return !(error instanceof driver.MongoInvalidArgumentError);
@@ -153,6 +157,8 @@ function errorsByIndex(error: unknown): ReadonlyMap<number, Error & { readonly c
   const { writeErrors, result } = error;
   if (result.getWriteConcernError() !== undefined) throw error;
   const all = Array.isArray(writeErrors) ? writeErrors : [writeErrors];
+  // The group never came to its operations.
+  if (all.length === 0) throw error;
   return new Map(all.map((one) => [one.index, Object.assign(new Error(one.errmsg), { code: one.code })]));
 }
 

@@ -148,6 +148,13 @@ async function letGoAndAsk(
   return created;
 }
 
+/** Whether a state has let go of nothing yet: a key that was let go, and asked for, must not be held again. */
+function holdsAll({ identity, change, follow }: Promised): Record<string, unknown> {
+  if (change.to !== 'RETRY_CREATED') return { status: 'EXECUTED' };
+  const [first] = keysToLetGo(questionsBy(follow, identity.id).get(identity.id) ?? [], change.held);
+  return { holds: first };
+}
+
 /** Ends a state, all that follows from it being stored; without questions this is the last step. */
 async function endSelf(database: Database, promised: Promised): Promise<void> {
   const { identity, change, follow, mark } = promised;
@@ -155,8 +162,7 @@ async function endSelf(database: Database, promised: Promised): Promise<void> {
   if (follow.questions.length > 0) {
     const holds = listUpdate('holds', holdsAtEnd(promised));
     await database.states.update({
-      // Once: a key that was let go, and asked for, must not be held again.
-      filter: { _id: id, namespace, 'todo.mark': mark, status: 'EXECUTED' },
+      filter: { _id: id, namespace, 'todo.mark': mark, ...holdsAll(promised) },
       update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset },
     });
   } else if (change.held.length > 0) await clearMark(database, promised);

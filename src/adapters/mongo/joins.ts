@@ -164,13 +164,23 @@ export function mongoJoins(database: Database): Joins {
     return collected;
   };
 
+  // Once nobody holds the key, nothing that a join is made of changes: one collects for all who ask meanwhile.
+  const creating = new Map<StateId, Promise<NewState | null>>();
+  const create = async (spaces: Spaces, question: JoinQuestion): Promise<NewState | null> => {
+    if (await isStored(database, spaces, question.id)) return null;
+    if (!(await hasArrived(database, spaces, question))) return null;
+    return question.create(await collect(spaces, question));
+  };
+
   return {
     collect,
     answer: async (spaces, question) => {
       if (await askHolders({ spaces, key: textOfKey(question.key) })) return null;
-      if (await isStored(database, spaces, question.id)) return null;
-      if (!(await hasArrived(database, spaces, question))) return null;
-      return question.create(await collect(spaces, question));
+      const known = creating.get(question.id);
+      if (known !== undefined) return known;
+      const made = create(spaces, question).finally(() => creating.delete(question.id));
+      creating.set(question.id, made);
+      return made;
     },
   };
 }

@@ -11,6 +11,9 @@ import type { Identity } from './identities.ts';
 import { collectionOf, type ManualRetryDocument, type StateDocument } from './schema.ts';
 import { documentOf } from './state-documents.ts';
 
+/** How long a new state is held back at most, in milliseconds: far longer than what it waits for can take. */
+const HELD_BACK_MS = 60 * 60 * 1000;
+
 type Decision = { readonly isMade: true } | { readonly isMade: false; readonly status: StateStatus };
 
 /** The `_id` of a caller's key for a vertex of a run. */
@@ -54,14 +57,24 @@ async function decide(database: Database, retry: ManualRetryDocument): Promise<D
   return { isMade: false, status: found?.status ?? todo.from };
 }
 
-/** Stores the state that takes the failed one's place, lets that one go, and forgets what was to be done. */
+/**
+ * Stores the state that takes the failed one's place, lets that one go, and forgets what was to be done. The new state
+ * cannot be claimed before the failed one has let go of its keys: it is the last to hold them, and so the one that asks
+ * for their joins when it ends.
+ */
 async function settle(database: Database, retry: ManualRetryDocument): Promise<boolean> {
   const { _id, namespace, state, todo } = retry;
   if (todo === undefined) return false;
-  const isNew = await database.states.insert(todo.retry);
+  const { dueAtMs } = todo.retry;
+  const heldBackUntilMs = dueAtMs + HELD_BACK_MS;
+  const isNew = await database.states.insert({ ...todo.retry, dueAtMs: heldBackUntilMs });
   await database.states.update({
     filter: { _id: state, namespace, retriedBy: _id },
     update: { $set: { counted: 'retried' }, $unset: { holds: 1 } },
+  });
+  await database.states.update({
+    filter: { _id: todo.retry._id, namespace: todo.retry.namespace, dueAtMs: heldBackUntilMs, status: 'CREATED' },
+    update: { $set: { dueAtMs } },
   });
   await withdraw(database, retry);
   await database.models.manualRetries.updateOne({ _id, namespace }, { $unset: { todo: 1 } });

@@ -1,6 +1,8 @@
+import type { mongo } from 'mongoose';
 import type { NodeName } from '../../domain/validate-nodes.ts';
 import type { NodeStore, StoredNode } from '../../ports/store.ts';
-import type { Models, NodeDocument } from './schema.ts';
+import { isDuplicate } from './database.ts';
+import { collectionOf, type Models, type NodeDocument } from './schema.ts';
 
 /** Nodes that one query asks for: more in one `$in` cost more than they save. */
 const AT_ONCE = 200;
@@ -48,6 +50,18 @@ function upsertOf(node: StoredNode) {
   };
 }
 
+/** Replaces each; of two that are the first to register a node one is told that it is there, and comes again. */
+async function upsertAll(collection: mongo.Collection<NodeDocument>, nodes: readonly StoredNode[]): Promise<void> {
+  for (;;) {
+    try {
+      await collection.bulkWrite(nodes.map(upsertOf), { ordered: true });
+      return;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+    }
+  }
+}
+
 /**
  * Registered nodes in MongoDB. Each node is replaced as a whole; of two registrations of several nodes that race, one may
  * have the last word on one node and the other on another.
@@ -68,7 +82,7 @@ export function mongoNodes({ nodes }: Models, leases: { forget(nodes: readonly N
   return {
     register: async (registered) => {
       if (registered.length === 0) return;
-      await nodes.bulkWrite(registered.map(upsertOf), { ordered: true });
+      await upsertAll(collectionOf(nodes), registered);
       leases.forget(registered);
     },
 

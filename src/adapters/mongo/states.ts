@@ -96,7 +96,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
   const joins = mongoJoins(database);
   const identities = new Identities(database);
   const reads = mongoStateReads(database, identities);
-  const claims = mongoClaims({ database, leases, log, onClaimed: reads.keepClaimed });
+  const claims = mongoClaims({ database, leases, onClaimed: reads.keepClaimed });
 
   const statusOf = async ({ id, namespace }: Identity): Promise<StateStatus> => {
     const found = await states

@@ -17,12 +17,14 @@ const ORDERS = 11;
 const KILL_EVERY_MS = 2000;
 const LEASE_SECONDS = 5;
 const SWEEP_SECONDS = 1;
+/** Nothing is claimed for this long only when nothing is left to be claimed, be it that something got lost. */
+const QUIET_MS = 20_000;
 const DEADLINE_MS = 240_000;
 const NAMESPACE = 'killed';
 const GRAPH = 'deliveries';
 
 /** How often a worker does not simply execute a state. */
-const FAILS = 0.04;
+const FAILS = 0.1;
 const PUTS_OFF = 0.04;
 const FORGETS = 0.005;
 
@@ -126,6 +128,8 @@ class Tally {
   readonly runIds = new Set<string>();
   /** Runs whose last state was executed. */
   endedRuns = 0;
+  /** When the last state was handed out, on the clock of `performance`. */
+  claimedAt = performance.now();
   /** States that a worker got and never spoke of again. */
   forgotten = 0;
   /** Calls without an answer: cut off, 502 or 503. */
@@ -139,6 +143,7 @@ class Tally {
 
   /** Notes that a worker got a state. */
   noteClaim(state: Claimed): void {
+    this.claimedAt = performance.now();
     const earlier = this.claims.get(state.state_id) ?? [];
     this.claims.set(state.state_id, [...earlier, state]);
     const givenBack = this.givenBack.get(state.state_id) ?? 0;
@@ -277,7 +282,11 @@ class Workers {
         this.tally.countedBefore += 1;
         return 'counted';
       }
-      if (COUNTED.executed.includes(status)) this.tally.faults.push(`${state_id} was executed by somebody else`);
+      // What was given back may have been executed by whoever got it next.
+      const mayBeElsewhere = isRepeated && verb === 're-enqueue-after';
+      if (COUNTED.executed.includes(status) && !mayBeElsewhere) {
+        this.tally.faults.push(`${state_id} was executed by somebody else`);
+      }
       this.tally.late += 1;
       return 'late';
     }
@@ -393,7 +402,7 @@ test('10,000 states end whole while three replicas are killed', { skip: backends
   const { tally } = workers;
   const killer = new Killer(cluster.replicas, numbers);
   const working = workers.run();
-  const isOver = () => tally.endedRuns === RUNS;
+  const isOver = () => tally.endedRuns === RUNS || performance.now() - tally.claimedAt > QUIET_MS;
   const killing = killer.killUntil(isOver);
   const allDone = until('the end of all runs', isOver, DEADLINE_MS);
   await Promise.race([working, Promise.all([allDone, killing])]);

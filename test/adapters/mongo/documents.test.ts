@@ -1,0 +1,79 @@
+// What only a store of documents must see to: a document holds 16 MiB, and the record of changes is part of it.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { RequestRefused } from '../../../src/domain/errors.ts';
+import { changingNothing, claimDue, startClaimed, statusesOf } from '../../contracts/store/opened.ts';
+import { backendsSkip, startMongo } from '../../support/backends.ts';
+import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
+import { AT_MS, changeTo, claimRequest, followedBy, NOTHING, newState } from '../../support/records.ts';
+import { suiteScope } from '../../support/server-process.ts';
+
+interface Entry {
+  readonly from: string | null;
+  readonly to: string;
+}
+
+describe('the documents in MongoDB', { skip: backendsSkip({ kinds: ['mongo'] }) }, () => {
+  let database: TestDatabase;
+  // Before the scope, whose end is that of the server.
+  after(() => database.close());
+  const scope = suiteScope();
+  before(async () => {
+    database = await openTestDatabase((await startMongo(scope)).uri);
+  });
+
+  test('outputs that do not fit beside the inputs are refused, and nothing is changed', async (t) => {
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const inputs = { x: '語'.repeat(2_000_000) };
+    const { root } = await startClaimed(store, 'large', { root: { inputs } });
+    const given = [{ y: 'a'.repeat(4_000_000) }, { y: 'b'.repeat(4_000_000) }];
+    await changingNothing(store, async () => {
+      const change = changeTo('SUCCESS', root.id, { outputs: given[0], given, place: [0] });
+      const sibling = newState('large/root#1', { status: 'SUCCESS', outputs: { y: 'b' } });
+      const follower = newState('large/next');
+      await assert.rejects(
+        store.states.finish(change, followedBy([sibling, follower])),
+        (error) => error instanceof RequestRefused && error.faults[0]?.type === 'document_too_large',
+      );
+    });
+    const alone = changeTo('SUCCESS', root.id, { outputs: { y: 'small' } });
+    assert.equal((await store.states.finish(alone, NOTHING)).kind, 'done', 'the state can still be answered');
+  });
+
+  test('what no document could hold is refused before anything is written', async (t) => {
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const { run, root } = await startClaimed(store, 'huge');
+    const huge = newState('huge/next', { inputs: { x: 'a'.repeat(17_000_000) } });
+    await assert.rejects(
+      store.states.finish(changeTo('SUCCESS', root.id), followedBy([newState('huge/other'), huge])),
+      RequestRefused,
+    );
+    assert.equal(await statusesOf(store, run.id), 'root QUEUED');
+  });
+
+  test('a state that is made due again and again keeps the record of all its changes', async (t) => {
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const { root } = await startClaimed(store, 'often');
+    const turns = 250;
+    for (let turn = 1; turn <= turns; turn++) {
+      const atMs = AT_MS + turn;
+      await store.states.requeue({ stateId: root.id, from: 'QUEUED' }, atMs, atMs, 're-enqueue-after');
+      await store.states.claim(claimRequest(['root'], { nowMs: atMs }));
+    }
+    const collection = (name: string) => database.connection.collection(`state_manager_${name}`);
+    const stored = await collection('states').findOne({ _id: root.id as never });
+    const carried: readonly Entry[] = stored?.changes;
+    assert.ok(carried.length <= 202, `${carried.length} changes are carried`);
+    const archived = await collection('changes').find({ state: root.id }).toArray();
+    const order = (id: unknown) => Number(String(id).split(':')[1]);
+    const earlier = archived.sort((a, b) => order(a._id) - order(b._id)).flatMap(({ changes }): Entry[] => changes);
+    const steps = [...earlier, ...carried].map(({ from, to }) => `${from} ${to}`);
+    const again = Array.from({ length: turns }, () => ['QUEUED CREATED', 'CREATED QUEUED']).flat();
+    assert.deepEqual(steps, ['null CREATED', 'CREATED QUEUED', ...again]);
+    assert.equal((await claimDue(store, 'root')).length, 0);
+  });
+});

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { gather } from '../../../src/adapters/mongo/gather.ts';
+
+/** A call whose groups the test answers. */
+function heldUp(limits: { items: number; size: number; atOnce: number }) {
+  const groups: { readonly items: readonly string[]; readonly answer: PromiseWithResolvers<void> }[] = [];
+  const call = gather<string, string>(
+    async (items) => {
+      const answer = Promise.withResolvers<void>();
+      groups.push({ items, answer });
+      await answer.promise;
+      return items.map((item) =>
+        item === 'bad' ? { ok: false, error: new Error('bad') } : { ok: true, result: item.toUpperCase() },
+      );
+    },
+    limits,
+    (item) => item.length,
+  );
+  const turn = () => new Promise((next) => setImmediate(() => setImmediate(next)));
+  return { call, groups, turn };
+}
+
+const WIDE = { items: 100, size: 1000, atOnce: 1 };
+
+test('what is asked for in one moment goes out together, and each caller gets its own answer', async () => {
+  const { call, groups, turn } = heldUp(WIDE);
+  const answers = ['a', 'b', 'c'].map(call);
+  await turn();
+  assert.deepEqual(groups[0]?.items, ['a', 'b', 'c']);
+  groups[0]?.answer.resolve();
+  assert.deepEqual(await Promise.all(answers), ['A', 'B', 'C']);
+});
+
+test('what comes while a group is under way goes out with the next one', async () => {
+  const { call, groups, turn } = heldUp(WIDE);
+  const first = call('a');
+  await turn();
+  const later = ['b', 'c'].map(call);
+  await turn();
+  assert.equal(groups.length, 1);
+  groups[0]?.answer.resolve();
+  await first;
+  await turn();
+  assert.deepEqual(groups[1]?.items, ['b', 'c']);
+  groups[1]?.answer.resolve();
+  await Promise.all(later);
+});
+
+test('a group has no more items, and no more in them, than its limits say; one item may have more', async () => {
+  const { call, groups, turn } = heldUp({ items: 2, size: 5, atOnce: 9 });
+  const answers = ['a', 'b', 'c', 'four', 'longer than any', 'd'].map(call);
+  await turn();
+  assert.deepEqual(
+    groups.map(({ items }) => items),
+    [['a', 'b'], ['c', 'four'], ['longer than any'], ['d']],
+  );
+  for (const { answer } of groups) answer.resolve();
+  assert.equal((await Promise.all(answers)).length, 6);
+});
+
+test('what is wrong with one item fails that one, and what is wrong with a group fails all of it', async () => {
+  const { call, groups, turn } = heldUp(WIDE);
+  const mixed = Promise.allSettled(['a', 'bad'].map(call));
+  await turn();
+  groups[0]?.answer.resolve();
+  assert.deepEqual(
+    (await mixed).map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : String(outcome.reason))),
+    ['A', 'Error: bad'],
+  );
+  const both = Promise.allSettled(['b', 'c'].map(call));
+  await turn();
+  groups[1]?.answer.reject(new Error('gone'));
+  for (const outcome of await both) assert.equal(outcome.status, 'rejected');
+  const after = call('d');
+  await turn();
+  groups[2]?.answer.resolve();
+  assert.equal(await after, 'D', 'the next group is not affected');
+});
