@@ -28,7 +28,7 @@ const TIMEOUTS = {
 const MOST_CONNECTIONS = 30;
 
 /** Documents or updates that go out together, and the characters in them. */
-const GROUP = { items: 500, size: 8_000_000, atOnce: 2 } as const;
+const GROUP = { items: 500, size: 8_000_000, atOnce: 1 } as const;
 
 /** What MongoDB takes in one document (16 MiB), less room for what is not counted. */
 export const LARGEST_DOCUMENT_BYTES = 16 * 1024 * 1024 - 64 * 1024;
@@ -150,16 +150,14 @@ export interface GroupedWrites<Document> {
 
 type Identified = { readonly _id: string };
 
-/** What went wrong with single operations of a group; throws what failed the group as a whole. */
-function errorsByIndex(error: unknown): ReadonlyMap<number, Error & { readonly code?: unknown }> {
-  const isOfSingles = error instanceof mongoose.mongo.MongoBulkWriteError;
-  if (!isOfSingles) throw error;
+/** What went wrong with single operations of a group, by their index; throws what failed the group as a whole. */
+function errorsByIndex(error: unknown): ReadonlyMap<number, mongo.MongoServerError> {
+  const { MongoBulkWriteError, MongoServerError } = mongoose.mongo;
+  if (!(error instanceof MongoBulkWriteError) || error.errorResponse instanceof Error) throw error;
   const { writeErrors, result } = error;
-  if (result.getWriteConcernError() !== undefined) throw error;
   const all = Array.isArray(writeErrors) ? writeErrors : [writeErrors];
-  // The group never came to its operations.
-  if (all.length === 0) throw error;
-  return new Map(all.map((one) => [one.index, Object.assign(new Error(one.errmsg), { code: one.code })]));
+  if (all.length === 0 || result.getWriteConcernError() !== undefined) throw error;
+  return new Map(all.map(({ index, code, errmsg }) => [index, new MongoServerError({ code, message: errmsg })]));
 }
 
 async function insertAll<Document extends Identified>(
@@ -181,37 +179,57 @@ async function insertAll<Document extends Identified>(
   }
 }
 
-/** Which of some changes were made, by the proof that each has. */
+/** Which of some writes were made, by the proof that each has. */
 function readBack<Document extends Identified>(
   collection: mongo.Collection<Document>,
-  changes: readonly CompareAndSet<Document>[],
+  writes: readonly { readonly proof?: mongo.Filter<Document> }[],
 ): Promise<boolean[]> {
   return Promise.all(
-    changes.map(async ({ proof }) => {
+    writes.map(async ({ proof }) => {
       if (proof === undefined) return true;
       return (await collection.findOne(proof, { projection: BY_ID, hint: BY_ID })) !== null;
     }),
   );
 }
 
-async function updateAll<Document extends Identified>(
+/** One operation of a group, with the places in the group of those that it is for. */
+interface Operation<Document extends Identified> {
+  readonly model: mongo.AnyBulkWriteOperation<Document>;
+  readonly places: readonly number[];
+}
+
+/** Makes operations of what is to be written: one for each, or one for several that are alike. */
+type ToOperations<Write, Document extends Identified> = (writes: readonly Write[]) => readonly Operation<Document>[];
+
+async function updateAll<Write extends { readonly proof?: mongo.Filter<Document> }, Document extends Identified>(
   collection: mongo.Collection<Document>,
-  changes: readonly CompareAndSet<Document>[],
+  writes: readonly Write[],
+  toOperations: ToOperations<Write, Document>,
 ): Promise<Settled<boolean>[]> {
-  const operations = changes.map(({ filter, update }) => ({ updateOne: { filter, update, hint: BY_ID } }));
-  let failed: ReadonlyMap<number, Error> = new Map();
+  const operations = toOperations(writes);
+  const failed = new Map<number, Error>();
   let isEveryoneMatched = false;
   try {
-    const { matchedCount } = await collection.bulkWrite(operations, { ordered: false });
-    isEveryoneMatched = matchedCount === changes.length;
+    const models = operations.map(({ model }) => model);
+    const { matchedCount } = await collection.bulkWrite(models, { ordered: false });
+    isEveryoneMatched = matchedCount === writes.length;
   } catch (error) {
-    failed = errorsByIndex(error);
+    for (const [at, own] of errorsByIndex(error)) {
+      for (const place of operations[at]?.places ?? []) failed.set(place, own);
+    }
   }
-  const made = isEveryoneMatched ? changes.map(() => true) : await readBack(collection, changes);
-  return made.map((result, index) => {
-    const error = failed.get(index);
+  const made = isEveryoneMatched ? writes.map(() => true) : await readBack(collection, writes);
+  return made.map((result, place) => {
+    const error = failed.get(place);
     return error === undefined ? { ok: true, result } : { ok: false, error };
   });
+}
+
+function setOne<Document extends Identified>(
+  { filter, update }: CompareAndSet<Document>,
+  place: number,
+): Operation<Document> {
+  return { model: { updateOne: { filter, update, hint: BY_ID } }, places: [place] };
 }
 
 /**
@@ -219,14 +237,14 @@ async function updateAll<Document extends Identified>(
  *
  * @param sizeOf characters in a document, or in what an update sets.
  */
-export function groupedWrites<Document extends Identified>(
+function groupedWrites<Document extends Identified>(
   collection: mongo.Collection<Document>,
   sizeOf: (texts: Partial<Document>) => number,
 ): GroupedWrites<Document> {
   return {
     insert: gather((documents: readonly Document[]) => insertAll(collection, documents), GROUP, sizeOf),
     update: gather(
-      (changes: readonly CompareAndSet<Document>[]) => updateAll(collection, changes),
+      (changes: readonly CompareAndSet<Document>[]) => updateAll(collection, changes, (some) => some.map(setOne)),
       GROUP,
       ({ update }) => sizeOf((update.$set ?? {}) as Partial<Document>),
     ),
@@ -242,13 +260,17 @@ export interface LastStep {
   readonly to: Change['to'];
 }
 
-/** Ends all states of a group that end alike in one update. */
-async function endAll(
-  collection: mongo.Collection<StateDocument>,
-  ends: readonly LastStep[],
-): Promise<Settled<void>[]> {
+/** What is written to a state: whatever a change sets, or the end that many states have alike. */
+type StateWrite =
+  | (CompareAndSet<StateDocument> & { readonly end?: never })
+  | { readonly end: LastStep; readonly proof?: never };
+
+/** The operations of a group: one for each change, and one for all ends that are alike. */
+function stateOperations(writes: readonly StateWrite[]): readonly Operation<StateDocument>[] {
+  const sets = writes.flatMap((write, place) => (write.end === undefined ? [setOne(write, place)] : []));
+  const ends = writes.flatMap(({ end }, place) => (end === undefined ? [] : [{ ...end, place }]));
   const alike = Map.groupBy(ends, ({ namespace, to }) => JSON.stringify([namespace, to]));
-  const operations = [...alike.values()].flatMap((group) => {
+  const ended = [...alike.values()].flatMap((group): Operation<StateDocument>[] => {
     const [first] = group;
     if (first === undefined) return [];
     const { namespace, to } = first;
@@ -256,20 +278,37 @@ async function endAll(
     const marks = { $in: group.map(({ mark }) => mark) };
     const filter = { namespace, _id: { $in: group.map(({ id }) => id) }, 'todo.mark': marks };
     const update = { $set: { status: to, counted: classOf(to) }, $unset: { todo: 1, holds: 1 } } as const;
-    return [{ updateMany: { filter, update, hint: BY_ID } }];
+    return [{ model: { updateMany: { filter, update, hint: BY_ID } }, places: group.map(({ place }) => place) }];
   });
-  await collection.bulkWrite(operations, { ordered: false });
-  return ends.map(() => ({ ok: true, result: undefined }));
+  return [...sets, ...ended];
+}
+
+/** Writes to states that share round trips and syncs. */
+export interface StateWrites extends GroupedWrites<StateDocument> {
+  /** Takes the mark of a change away, all that follows from it being stored, and ends its state. */
+  end(end: LastStep): Promise<unknown>;
+}
+
+function stateWrites(collection: mongo.Collection<StateDocument>): StateWrites {
+  const sizeOf = ({ inputs, outputs }: Partial<StateDocument>) => sizeOfTexts(inputs, outputs);
+  const write = gather(
+    (writes: readonly StateWrite[]) => updateAll(collection, writes, stateOperations),
+    GROUP,
+    (one) => (one.end === undefined ? sizeOf((one.update.$set ?? {}) as Partial<StateDocument>) : 0),
+  );
+  return {
+    insert: groupedWrites(collection, sizeOf).insert,
+    update: write,
+    end: (end) => write({ end }),
+  };
 }
 
 /** The collections, with grouped writes for those that every step writes to. */
 export interface Database {
   readonly connection: Connection;
   readonly models: Models;
-  readonly states: GroupedWrites<StateDocument>;
+  readonly states: StateWrites;
   readonly runs: GroupedWrites<RunDocument>;
-  /** Takes the mark of a change away, all that follows from it being stored, and ends its state. */
-  endState(end: LastStep): Promise<void>;
 }
 
 /**
@@ -280,12 +319,10 @@ export interface Database {
 export async function openDatabase(uri: string, databaseName: string): Promise<Database> {
   const connection = await connect(uri, databaseName);
   const models = modelsOf(connection);
-  const states = collectionOf(models.states);
   return {
     connection,
     models,
-    states: groupedWrites(states, ({ inputs, outputs }) => sizeOfTexts(inputs, outputs)),
-    endState: gather((ends: readonly LastStep[]) => endAll(states, ends), GROUP),
+    states: stateWrites(collectionOf(models.states)),
     runs: groupedWrites(collectionOf(models.runs), ({ store, todo }) => sizeOfTexts(store, todo?.root.inputs)),
   };
 }

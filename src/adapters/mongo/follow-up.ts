@@ -166,7 +166,7 @@ async function endSelf(database: Database, promised: Promised): Promise<void> {
       update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset },
     });
   } else if (change.held.length > 0) await clearMark(database, promised);
-  else await database.endState({ id, namespace, mark, to: change.to });
+  else await database.states.end({ id, namespace, mark, to: change.to });
 }
 
 async function clearMark(database: Database, { identity, change, mark }: Promised): Promise<void> {
