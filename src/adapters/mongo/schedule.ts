@@ -46,15 +46,12 @@ export async function completeFiring(
 ): Promise<StateDocument | null> {
   const root = (await keepRecord(database, graph, firing)) ? await storeRun(database, firing.run) : null;
   const { _id, namespace } = graph;
-  const { expression, timezone, slotMs } = firing;
-  const { graphs } = database.models;
-  await collectionOf(graphs).updateOne({ _id, namespace }, { $pull: { firings: { expression, timezone, slotMs } } });
-  await collectionOf(graphs).updateOne(
-    { _id, namespace, firings: { $size: 0 } },
-    {
-      $unset: { firingsSinceMs: 1 },
-    },
-  );
+  const isAnother = { $ne: ['$$this.run._id', firing.run._id] };
+  const isEmpty = { $eq: [{ $size: '$firings' }, 0] };
+  await collectionOf(database.models.graphs).updateOne({ _id, namespace }, [
+    { $set: { firings: { $filter: { input: '$firings', cond: isAnother } } } },
+    { $set: { firingsSinceMs: { $cond: [isEmpty, '$$REMOVE', '$firingsSinceMs'] } } },
+  ]);
   return root;
 }
 

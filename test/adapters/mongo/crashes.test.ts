@@ -1,13 +1,24 @@
 // The service is ended between any two writes of every use case, by a proxy that cuts it off after the k-th write, and
 // what is left is looked at when another replica has swept (invariants 1, 2, 4 to 8, 12): the use case has happened, all
-// of it, or not at all; what was answered has; and the same call, made again, doubles nothing.
+// of it, or not at all; what was answered has; the same call, made again, doubles nothing; and what others do before the
+// sweep comes goes well.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { backendsSkip } from '../../support/backends.ts';
 import { suiteScope } from '../../support/server-process.ts';
 import { answerOf, type Cut, cutOff, openNext, openPlaces, type Place, type Places } from './cuts.ts';
-import { endsIn, faultsIn, type Picture, pictureOf, sweep, withoutMoments, workToTheEnd } from './replicas.ts';
+import {
+  endsIn,
+  faultsIn,
+  outcomesIn,
+  type Picture,
+  pictureOf,
+  sweep,
+  withoutMoments,
+  workToTheEnd,
+  workWhileDue,
+} from './replicas.ts';
 import { USE_CASES, type UseCase } from './use-cases.ts';
 
 /** Use cases that are looked at side by side, each in a database of its own. */
@@ -108,6 +119,25 @@ function checkCalled({ useCase, done }: Expected, played: Played, verdict: Verdi
   else assert.deepEqual(withoutMoments(played.settled), withoutMoments(done.settled));
 }
 
+/**
+ * Cuts a use case off, and lets the workers of the others go on before anybody sweeps: a join must not go while a branch
+ * is half made, and nobody may miss a state that is not there yet.
+ */
+async function playOn(place: Place, { useCase, done }: Expected, k: number): Promise<void> {
+  const next = await openNext(place, await cutOff(place, useCase, k));
+  await workWhileDue(next);
+  await workToTheEnd(next);
+  const ended = await pictureOf(place.database.connection, next.world);
+  await next.close();
+  assertSound('in the end of those who went on before the sweep', ended);
+  assert.deepEqual(
+    done.ended === null ? [] : outcomesIn(done.ended),
+    outcomesIn(ended),
+    'who goes on before the sweep',
+  );
+  assert.deepEqual(next.errors, []);
+}
+
 /** What must be true in the end. */
 function checkEnded({ useCase, done }: Expected, { settled, ended, errors }: Played): void {
   assertSound('after the second call', settled);
@@ -158,6 +188,8 @@ async function playAll(place: Place, useCase: UseCase): Promise<void> {
         checkEnded(expected, called);
         complaints.push(complaintOf(useCase, called, verdict));
       }
+      // Without a run nobody goes on.
+      if (useCase.ends !== '') await playOn(place, expected, k);
       words.push(verdict);
     } catch (error) {
       wrong.push(new Error(`cut off after write ${k}`, { cause: error }));

@@ -112,7 +112,9 @@ export async function cutOff({ database, port, scope, waitFor }: Place, { given 
   return { call, writes: proxy.writes(), isCut, answer, nowMs: clock.nowMs() };
 }
 
-/** Opens a replica that comes when another one is gone. */
-export function openNext({ database }: Place, left: Left, name = 'next'): Promise<Replica> {
-  return openReplica(database.uri, database.name, manualClock(left.nowMs + LATER_MS), name);
+/** Opens a replica that comes when another one is gone; closed with the place's scope, if not before. */
+export async function openNext({ database, scope }: Place, left: Left, name = 'next'): Promise<Replica> {
+  const next = await openReplica(database.uri, database.name, manualClock(left.nowMs + LATER_MS), name);
+  scope.after(next.close);
+  return next;
 }

@@ -97,14 +97,24 @@ export async function sweep(world: World): Promise<void> {
   await Promise.all([expireLeases(world, signal), fireSchedules(world, signal), followUpAll(world, signal)]);
 }
 
-/** Lets time pass and works as a worker would, until nothing is pending. @throws Error when that never comes. */
-export async function workToTheEnd({ world, clock }: Replica): Promise<void> {
+/** Works as a worker would for as long as anything is due. Resolves with whether anything was. */
+export async function workWhileDue({ world }: Replica): Promise<boolean> {
   const nodes = (await world.store.nodes.list(NS)).map(({ name }) => name);
+  let hasWorked = false;
+  for (;;) {
+    const states = nodes.length === 0 ? [] : await claim(world, nodes);
+    if (states.length === 0) return hasWorked;
+    hasWorked = true;
+    for (const state of states) await executeState(world, callOf(state), [{ y: `end of ${state.identifier}` }]);
+  }
+}
+
+/** Sweeps, works and lets time pass until nothing is pending. @throws Error when that never comes. */
+export async function workToTheEnd(replica: Replica): Promise<void> {
+  const { world, clock } = replica;
   for (let round = 0; round < MOST_ROUNDS; round += 1) {
     await sweep(world);
-    const states = nodes.length === 0 ? [] : await claim(world, nodes);
-    for (const state of states) await executeState(world, callOf(state), [{ y: `end of ${state.identifier}` }]);
-    if (states.length > 0) continue;
+    if (await workWhileDue(replica)) continue;
     const { runs } = await pageOfRuns(world, NS, 1, ALL);
     if (runs.every(({ status }) => status !== 'PENDING')) return;
     await clock.advanceBy(LONG_MS);
@@ -222,4 +232,13 @@ export function endsIn({ states }: Picture): string {
     .map(([kind, some]) => `${kind} ${some.length}`)
     .sort()
     .join(', ');
+}
+
+/** What each state got and gave, and how it ended, in an order that does not depend on when it was. */
+export function outcomesIn({ states }: Picture): readonly string[] {
+  return states
+    .map(({ identifier, status, inputs, outputs, error }) =>
+      JSON.stringify([identifier, status, inputs, outputs, error]),
+    )
+    .sort();
 }

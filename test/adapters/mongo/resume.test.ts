@@ -108,6 +108,7 @@ async function playCut(place: Place, useCase: UseCase, { done, ended }: Expected
   const other = await openNext(place, left, 'other');
   const { connection, uri, name } = place.database;
   const [ofNext, ofOther] = await Promise.all([openDatabase(uri, name), openDatabase(uri, name)]);
+  for (const { connection: own } of [ofNext, ofOther]) place.scope.after(() => own.close());
   const look = () => pictureOf(connection, next.world);
   const completions = await readUnfinished(next, ofNext);
   const everybody = () => completions.flatMap((complete) => [complete(next, ofNext), complete(other, ofOther)]);

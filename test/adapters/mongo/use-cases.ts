@@ -74,14 +74,23 @@ function twoBranches(strategy: Unites['strategy'] = 'ALL_SUCCESS', inputs = read
   return [vertex('a', ['b', 'c']), vertex('b', ['d']), vertex('c', ['d']), uniting('d', 'a', { strategy, ...inputs })];
 }
 
+/** The same with `a` executed: both branches are due. */
+async function givenTwoBranches(
+  replica: Replica,
+  vertices: readonly UncheckedVertex[] = twoBranches(),
+  options: GraphOptions = {},
+): Promise<void> {
+  await givenRun(replica, vertices, options);
+  await execute(replica.world, 'a', Y);
+}
+
 /** The same with `a` and `b` executed. */
 async function givenLastBranch(
   replica: Replica,
   vertices: readonly UncheckedVertex[],
   options: GraphOptions = {},
 ): Promise<void> {
-  await givenRun(replica, vertices, options);
-  await execute(replica.world, 'a', Y);
+  await givenTwoBranches(replica, vertices, options);
   await execute(replica.world, 'b', Y);
 }
 
@@ -140,6 +149,16 @@ const EXECUTED: readonly UseCase[] = [
     },
     again: 'STATE_NOT_QUEUED',
     ends: 'a: SUCCESS 1, b: SUCCESS 1',
+  },
+  {
+    name: 'executed: fan-out in a branch, another branch is due',
+    given: async (replica) => {
+      const others = twoBranches().filter(({ identifier }) => identifier !== 'c');
+      await givenTwoBranches(replica, [...others, vertex('c', ['e']), vertex('e', ['d'], reads('c'))]);
+      return executing(replica, 'c', { y: '1' }, { y: '2' });
+    },
+    again: 'STATE_NOT_QUEUED',
+    ends: 'a: SUCCESS 1, b: SUCCESS 1, c: SUCCESS 2, d: SUCCESS 1, e: SUCCESS 2',
   },
   {
     name: 'executed: fan-out with followers',
@@ -246,9 +265,9 @@ const EXECUTED: readonly UseCase[] = [
 
 const ENDED: readonly UseCase[] = [
   {
-    name: 'errored: a retry takes its place',
+    name: 'errored: a retry takes its place, another branch is due',
     given: async (replica) => {
-      await givenLastBranch(replica, twoBranches(), ONE_RETRY);
+      await givenTwoBranches(replica, twoBranches(), ONE_RETRY);
       const call = callOf(await claimOne(replica.world, 'c'));
       return (on) => failState(on, call, 'boom');
     },
@@ -345,6 +364,15 @@ const OF_STATES: readonly UseCase[] = [
     ends: 'a: SUCCESS 1, b: SUCCESS 1, c: RETRY_CREATED 1, c: SUCCESS 1, d: SUCCESS 1',
   },
   {
+    name: 'manual retry: another branch is due',
+    given: async (replica) => {
+      await givenTwoBranches(replica);
+      return retrying(replica, 'c');
+    },
+    again: 'DUPLICATE_RETRY',
+    ends: 'a: SUCCESS 1, b: SUCCESS 1, c: RETRY_CREATED 1, c: SUCCESS 1, d: SUCCESS 1',
+  },
+  {
     name: 're-enqueue-after',
     given: async (replica) => {
       await givenRun(replica, [vertex('a')]);
@@ -378,7 +406,7 @@ const OF_STATES: readonly UseCase[] = [
   },
 ];
 
-const OTHERS: readonly UseCase[] = [
+const STARTS: readonly UseCase[] = [
   {
     name: 'trigger',
     given: async ({ world }) => {
@@ -407,6 +435,9 @@ const OTHERS: readonly UseCase[] = [
     again: null,
     ends: 'a: SUCCESS 1',
   },
+];
+
+const OTHERS: readonly UseCase[] = [
   {
     name: 'register: an INVALID graph becomes valid',
     given: async ({ world }) => {
@@ -447,13 +478,5 @@ const OTHERS: readonly UseCase[] = [
   },
 ];
 
-/** The use cases after which something may be left to be followed up by the engine. */
-export const ENDS_OF_STATES: readonly UseCase[] = [...EXECUTED, ...ENDED];
-
 /** All use cases that write. */
-export const USE_CASES: readonly UseCase[] = [
-  ...OTHERS.slice(0, 2),
-  ...ENDS_OF_STATES,
-  ...OF_STATES,
-  ...OTHERS.slice(2),
-];
+export const USE_CASES: readonly UseCase[] = [...STARTS, ...EXECUTED, ...ENDED, ...OF_STATES, ...OTHERS];
