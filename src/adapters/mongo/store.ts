@@ -51,9 +51,9 @@ function translating<Part extends object>(part: Part): Part {
   return Object.fromEntries(methods) as Part;
 }
 
-/** Without the user and the password that it may hold. */
-function withoutPassword(uri: string): string {
-  return uri.replace(/\/\/[^@/]*@/, '//');
+/** The servers that an address names: neither the user and the password, nor the options, which may hold others. */
+function serversOf(uri: string): string {
+  return uri.replace(/^(\w+(?:\+\w+)?:\/\/)(?:[^/?]*@)?([^/?]*).*$/, '$1$2');
 }
 
 async function reach(options: MongoOptions): Promise<Database> {
@@ -62,7 +62,7 @@ async function reach(options: MongoOptions): Promise<Database> {
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     const advice = 'start it, or set MONGO_URI to where it is, with the user and the password that it wants';
-    throw new StartFault(`MongoDB cannot be reached at ${withoutPassword(options.uri)} (${reason}): ${advice}.`, {
+    throw new StartFault(`MongoDB cannot be reached at ${serversOf(options.uri)} (${reason}): ${advice}.`, {
       cause: error,
     });
   }
