@@ -3,8 +3,8 @@
 import { openMongo } from './adapters/mongo/store.ts';
 import { openRedis } from './adapters/redis/connection.ts';
 import { systemClock } from './adapters/system/clock.ts';
+import type { Backend, Releaser } from './backend.ts';
 import type { ClusterConfig } from './config.ts';
-import type { Backend, Releaser } from './embedded.ts';
 import type { Log } from './ports/log.ts';
 
 /** How runtimes reach the replicas. The keys are in the environment already: no log is to collect them. */

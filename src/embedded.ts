@@ -4,23 +4,10 @@ import { inProcessJobs } from './adapters/in-process/jobs.ts';
 import { inProcessSignal } from './adapters/in-process/signal.ts';
 import { openSqliteStore } from './adapters/sqlite/store.ts';
 import { systemClock } from './adapters/system/clock.ts';
+import type { Backend, Releaser } from './backend.ts';
 import type { EmbeddedConfig } from './config.ts';
-import type { Parts } from './engine/world.ts';
 import { type Keys, keysFor, openDataFolder } from './first-start.ts';
 import type { Log } from './ports/log.ts';
-
-/** What is undone at the stop, the last thing first. */
-export type Releaser = () => void | Promise<void>;
-
-/** What the service stands on, and the keys that belong to it. */
-export interface Backend extends Pick<Parts, 'store' | 'clock' | 'jobs' | 'signal'> {
-  /** What callers send in the header `x-api-key`. */
-  readonly secret: string;
-  /** 32 bytes in base64, URL-safe or not. */
-  readonly encryptionKey: string;
-  /** Says to the person who started the service how runtimes reach it at an address: lines. */
-  greeting(address: string): readonly string[];
-}
 
 /** The line that gives a shell the key: in full only when it was made just now, so that no log collects it. */
 function keyLine(keys: Keys, config: EmbeddedConfig): string {

@@ -5,9 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { cronCalendar } from './adapters/cron-parser/calendar.ts';
 import { aesGcmCipher, parseEncryptionKey } from './adapters/node-crypto/cipher.ts';
 import { cryptoIds } from './adapters/node-crypto/ids.ts';
+import type { Backend, Releaser } from './backend.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { StartFault } from './domain/errors.ts';
-import type { Backend, Releaser } from './embedded.ts';
 import { startBackground } from './engine/background.ts';
 import { checkEncryptionKey } from './engine/check-key.ts';
 import { createWorld, type World } from './engine/world.ts';
@@ -108,8 +108,18 @@ async function start(releasers: Releaser[]): Promise<void> {
   process.stdout.write(`\n${lines.join('\n')}\n\n`);
 }
 
+/** Undoes everything, also what comes after something that cannot be undone; then throws what went wrong first. */
 async function stop(releasers: Releaser[]): Promise<void> {
-  for (let release = releasers.pop(); release !== undefined; release = releasers.pop()) await release();
+  const faults: unknown[] = [];
+  for (let release = releasers.pop(); release !== undefined; release = releasers.pop()) {
+    await Promise.try(release).catch((error: unknown) => faults.push(error));
+  }
+  if (faults.length > 0) throw faults[0];
+}
+
+/** A stop that hangs is given up. */
+function stopInTime(): void {
+  setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref();
 }
 
 function stopOnSignals(releasers: Releaser[]): void {
@@ -117,7 +127,7 @@ function stopOnSignals(releasers: Releaser[]): void {
   const onSignal = () => {
     if (isStopping) process.exit(1);
     isStopping = true;
-    setTimeout(() => process.exit(1), LONGEST_STOP_MS).unref();
+    stopInTime();
     stop(releasers).then(
       () => process.exit(0),
       (error: unknown) => fail(error),
@@ -136,6 +146,8 @@ function fail(error: unknown): never {
 const releasers: Releaser[] = [];
 stopOnSignals(releasers);
 start(releasers).catch(async (error: unknown) => {
-  await stop(releasers);
+  stopInTime();
+  // Why it could not start matters more than why it could not stop.
+  await stop(releasers).catch(() => {});
   fail(error);
 });

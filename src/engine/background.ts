@@ -5,6 +5,7 @@ import type { Job } from '../ports/jobs.ts';
 import { expireLeases } from './expire-leases.ts';
 import { fireSchedules } from './fire-schedules.ts';
 import { followUpAll, followUpState } from './follow-up.ts';
+import { invalidRechecker } from './recheck-invalid.ts';
 import { IDEMPOTENCY_KEPT_MS } from './trigger-run.ts';
 import type { World } from './world.ts';
 
@@ -45,6 +46,7 @@ export function startBackground(world: World): Background {
   let cancelNext: Release = () => {};
   let running: Promise<void> = Promise.resolve();
 
+  const recheckInvalid = invalidRechecker(world);
   const attempt = async (what: string, work: () => Promise<void>) => {
     try {
       await work();
@@ -59,6 +61,7 @@ export function startBackground(world: World): Background {
       attempt('ending leases', () => expireLeases(world, stopping.signal)),
       attempt('firing schedules', () => fireSchedules(world, stopping.signal)),
       attempt('following up', () => followUpAll(world, stopping.signal)),
+      attempt('checking invalid graphs', recheckInvalid),
     ]);
     if (clock.nowMs() < forgetAtMs) return;
     forgetAtMs = clock.nowMs() + FORGET_EVERY_MS;

@@ -72,6 +72,12 @@ export interface GraphStore {
   anyCiphertext(): Promise<string | null>;
   /** The INVALID graphs of all namespaces whose latest version uses one of the nodes. */
   invalidUsing(nodes: readonly NodeName[]): Promise<readonly StoredGraph[]>;
+  /**
+   * The INVALID graphs of all namespaces, so many at a time, in an order that stays the same.
+   *
+   * @param after the last one of those that came before; null for the first.
+   */
+  invalid(after: GraphName | null, limit: number): Promise<readonly StoredGraph[]>;
 }
 
 /** A run as lists show it. */

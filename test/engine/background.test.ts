@@ -6,7 +6,17 @@ import { pageOfRuns } from '../../src/engine/read-runs.ts';
 import type { World } from '../../src/engine/world.ts';
 import type { Jobs } from '../../src/ports/jobs.ts';
 import type { Signal } from '../../src/ports/signal.ts';
-import { claimOne, execute, givenGraph, NS, start, summaryOf, vertex } from '../support/graphs.ts';
+import {
+  claimOne,
+  execute,
+  givenGraph,
+  NS,
+  putVertices,
+  registerFor,
+  start,
+  summaryOf,
+  vertex,
+} from '../support/graphs.ts';
 import { openWorld } from '../support/world.ts';
 
 /** Timers that never come and signals that nobody hears. */
@@ -71,4 +81,17 @@ test('a store that cannot be reached for a while is told to the log and to those
   await clock.advanceBy(5000);
   assert.match(await summaryOf(world, run), /a: RETRY_CREATED 1/);
   assert.deepEqual(await readiness(world), { ready: true, faults: [], warnings: [] });
+});
+
+test('a graph becomes valid within the sweep when the check behind the registration of its node was lost (6)', async (t) => {
+  const { world, clock, close } = await openWorld();
+  t.after(close);
+  const waiting = await putVertices(world, [vertex('a')]);
+  assert.equal(waiting.validationStatus, 'INVALID');
+  const lost = mock.method(world.store.graphs, 'invalidUsing', () => Promise.reject(new Error('out of reach')));
+  await assert.rejects(registerFor(world, [vertex('a')]), /out of reach/);
+  lost.mock.restore();
+  assert.equal((await world.store.graphs.get(waiting))?.validationStatus, 'INVALID');
+  await clock.advanceBy(5000);
+  assert.equal((await world.store.graphs.get(waiting))?.validationStatus, 'VALID');
 });

@@ -69,7 +69,7 @@ export function isPassing(error: unknown): error is Error {
 function unavailable(cause: Error): KnownError {
   const unknown =
     'whether the call took effect is not known; ask again: no change is made twice, and no start that has an idempotency key';
-  return new KnownError('STORE_UNAVAILABLE', `The database cannot be reached (${cause.message}); ${unknown}`, {
+  return new KnownError('STORE_UNAVAILABLE', `The database cannot be reached (${cause.name}); ${unknown}`, {
     cause,
   });
 }

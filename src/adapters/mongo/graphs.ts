@@ -225,6 +225,17 @@ export function mongoGraphs({ models }: Database): GraphStore {
       return ciphertexts[0] ?? null;
     },
 
+    invalid: async (after, limit) => {
+      const rest = after === null ? {} : { _id: { $gt: keyOfGraph(after) } };
+      const found = await graphs
+        .find({ validationStatus: 'INVALID', ...rest })
+        .sort({ _id: 1 })
+        .limit(limit)
+        .select({ firings: 0 })
+        .lean<GraphDocument[]>();
+      return found.map(wholeGraphIn);
+    },
+
     invalidUsing: async (nodes) => {
       const keys = [...new Set(nodes.map(keyOfNode))];
       const found = new Map<string, StoredGraph>();

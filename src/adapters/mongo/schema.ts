@@ -318,6 +318,7 @@ const graphSchema = new Schema(
 )
   .index({ namespace: 1, name: 1 })
   .index({ uses: 1 }, { partialFilterExpression: { validationStatus: 'INVALID' } })
+  .index({ validationStatus: 1, _id: 1 }, { partialFilterExpression: { validationStatus: 'INVALID' } })
   .index({ hasSecrets: 1 }, { partialFilterExpression: { hasSecrets: true } })
   .index({ nextSlotMs: 1 }, { partialFilterExpression: { nextSlotMs: { $exists: true } } })
   .index({ firingsSinceMs: 1 }, { partialFilterExpression: { firingsSinceMs: { $exists: true } } });

@@ -100,7 +100,8 @@ function storeOn(database: Database, clock: DatabaseClock, log: Log): Store {
         await connection.db?.command({ ping: 1 });
         return null;
       } catch (error) {
-        return `MongoDB does not answer (${error instanceof Error ? error.message : String(error)})`;
+        // Anybody may ask this, so it names no host.
+        return `MongoDB does not answer (${error instanceof Error ? error.name : 'for a reason that is not known'})`;
       }
     },
     close: async () => {

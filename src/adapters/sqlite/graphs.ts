@@ -143,6 +143,15 @@ export function sqliteGraphs(database: Database): GraphStore {
       return Object.values(secrets)[0] ?? null;
     },
 
+    invalid: async (after, limit) =>
+      database
+        .all<GraphRow>(
+          `${GRAPHS} WHERE graph.validation_status = 'INVALID' AND graph.key > ? ORDER BY graph.key LIMIT ?`,
+          after === null ? 0 : (graphKeyOf(database, after) ?? 0),
+          limit,
+        )
+        .map(graphOf),
+
     invalidUsing: async (nodes) => {
       const names = new Set(nodes.map(({ namespace, name }) => JSON.stringify([namespace, name])));
       return database

@@ -11,6 +11,7 @@ import { expireLeases } from '../../../src/engine/expire-leases.ts';
 import { fireSchedules } from '../../../src/engine/fire-schedules.ts';
 import { followUpAll } from '../../../src/engine/follow-up.ts';
 import { pageOfRuns, type RunView } from '../../../src/engine/read-runs.ts';
+import { invalidRechecker } from '../../../src/engine/recheck-invalid.ts';
 import { createWorld, type World } from '../../../src/engine/world.ts';
 import type { Cipher } from '../../../src/ports/cipher.ts';
 import type { Ids } from '../../../src/ports/ids.ts';
@@ -91,10 +92,12 @@ export async function openReplica(
   return { world, clock, errors, close: () => store.close() };
 }
 
-/** What a replica does every few seconds: all three at once, as in background.ts. */
+/** What a replica does every few seconds: all at once, as in background.ts. */
 export async function sweep(world: World): Promise<void> {
   const { signal } = new AbortController();
-  await Promise.all([expireLeases(world, signal), fireSchedules(world, signal), followUpAll(world, signal)]);
+  const recheckInvalid = invalidRechecker(world);
+  const works = [expireLeases(world, signal), fireSchedules(world, signal), followUpAll(world, signal)];
+  await Promise.all([...works, recheckInvalid()]);
 }
 
 /** Works as a worker would for as long as anything is due. Resolves with whether anything was. */

@@ -44,7 +44,7 @@ export interface UseCase {
   readonly again: 'STATE_NOT_QUEUED' | 'DUPLICATE_RETRY' | 'replayed' | 'repeated' | null;
   /** What the run comes to when all that is left of it is executed, as `endsIn` tells it. */
   readonly ends: string;
-  /** Whether it is several operations, each of them whole, of which the later ones wait for the call to be made again. */
+  /** Whether it is several operations, each of them whole, of which the sweep does the later ones in its own time. */
   readonly isInParts?: boolean;
 }
 

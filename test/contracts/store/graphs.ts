@@ -228,6 +228,22 @@ export function testGraphs(open: OpenStore): void {
     assert.deepEqual(await found('pack', 'ship'), [theirs]);
   });
 
+  test('the INVALID graphs of all namespaces are found so many at a time, each once', async (t) => {
+    const { store } = await openedFor(t, open);
+    const invalid = { validationStatus: 'INVALID', validationErrors: ['no node'] } as const;
+    const graphs = ['e', 'a', 'd', 'b', 'c'].map((name, index) =>
+      storedGraph(name, { namespace: index % 2 === 0 ? SPACE : 'other', ...invalid }),
+    );
+    for (const graph of [...graphs, storedGraph('valid')]) await store.graphs.put(graph, []);
+    const first = await store.graphs.invalid(null, 2);
+    const second = await store.graphs.invalid(first.at(-1) ?? null, 2);
+    const third = await store.graphs.invalid(second.at(-1) ?? null, 2);
+    assert.deepEqual([first.length, second.length, third.length], [2, 2, 1]);
+    assert.deepEqual(new Set([...first, ...second, ...third]), new Set(graphs));
+    assert.deepEqual(await store.graphs.invalid(null, 2), first, 'the order stays');
+    assert.deepEqual(await store.graphs.invalid(third.at(-1) ?? null, 2), []);
+  });
+
   test('any ciphertext is given, where there is one', async (t) => {
     const { store } = await openedFor(t, open);
     await store.graphs.put(storedGraph('without', { secrets: {} }), []);
