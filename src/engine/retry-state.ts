@@ -16,6 +16,11 @@ function duplicate(): KnownError {
   return new KnownError('DUPLICATE_RETRY', 'Duplicate retry state detected');
 }
 
+function stillEnding(): KnownError {
+  const message = 'What follows from the failure of the state is not stored yet; nothing was changed, try again';
+  return new KnownError('STORE_UNAVAILABLE', message);
+}
+
 /** The inputs of the retry: those that the state had, or, for a unites state that never had any, those it gets now. */
 async function inputsFor(world: World, state: StoredState, nowMs: number): Promise<TextMap> {
   if (state.inputs !== null) return state.inputs;
@@ -74,5 +79,6 @@ export async function retryState(world: World, call: StateCall, fanoutId: string
   if (outcome.status !== status) throw notRetriable(outcome.status);
   // The state failed, and not all that follows from that is there yet.
   await followUpState(world, state.id);
+  if ((await store.states.unfinishedOf(state.id)) !== null) throw stillEnding();
   return retryState(world, call, fanoutId);
 }

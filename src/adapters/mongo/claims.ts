@@ -7,11 +7,15 @@ import type { ClaimToken, StateId } from '../../domain/ids.ts';
 import type { ClaimedState, ClaimRequest } from '../../ports/store.ts';
 import { BY_ID, type Database } from './database.ts';
 import type { Leases } from './leases.ts';
+import { END_OF_TIME_MS } from './manual-retries.ts';
 import { collectionOf, type StateDocument } from './schema.ts';
 import { inputsOf } from './state-documents.ts';
 
 /** Nodes that one query asks for: the order of more would be found by sorting in memory instead of by the index. */
 const NODES_AT_ONCE = 100;
+
+/** How long a command may still arrive whose answer was lost, in milliseconds: a server that stood still may read it late. */
+const LOST_COMMAND_MS = 60_000;
 
 /** States that were claimed, perhaps, by a command whose answer was lost. */
 interface Abandoned {
@@ -25,6 +29,8 @@ interface Abandoned {
 export interface Claims {
   claim(request: ClaimRequest): Promise<readonly ClaimedState[]>;
   nextDueMs(namespace: string, nodeNames: readonly string[]): Promise<number | null>;
+  /** Makes states due again whose claim nobody heard of: they would wait for their lease otherwise. */
+  giveBackAbandoned(nowMs: number): Promise<void>;
 }
 
 function chunksOf<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
@@ -90,7 +96,7 @@ export interface ClaimsParts {
 export function mongoClaims(parts: ClaimsParts): Claims {
   const { database, leases } = parts;
   const { states } = database.models;
-  let abandoned: Abandoned[] = [];
+  const abandoned = new Set<Abandoned>();
 
   /** The oldest due of some nodes; no more than an answer may hold, since their inputs come with them. */
   const findSome = async (request: ClaimRequest, nodeNames: readonly string[]): Promise<readonly StateDocument[]> => {
@@ -158,21 +164,18 @@ export function mongoClaims(parts: ClaimsParts): Claims {
     );
   };
 
-  /** Makes states due again whose claim nobody heard of: they would wait for their lease otherwise. */
-  const giveBackAbandoned = async (): Promise<void> => {
-    const some = abandoned;
-    abandoned = [];
-    const outcomes = await Promise.allSettled(some.map(giveBack));
-    abandoned.push(...some.filter((_, index) => outcomes[index]?.status === 'rejected'));
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
-    // A claim would fail as well.
-    if (failed !== undefined) throw failed.reason;
+  const giveBackAbandoned = async (nowMs: number): Promise<void> => {
+    await Promise.all(
+      [...abandoned].map(async (one) => {
+        await giveBack(one);
+        if (nowMs - one.atMs > LOST_COMMAND_MS) abandoned.delete(one);
+      }),
+    );
   };
 
   const claim = async (request: ClaimRequest): Promise<readonly ClaimedState[]> => {
     const nodeNames = [...new Set(request.nodeNames)];
     if (nodeNames.length === 0) return [];
-    if (abandoned.length > 0) await giveBackAbandoned();
     for (;;) {
       const due = await findDue(request, nodeNames);
       if (due.length === 0) return [];
@@ -183,7 +186,7 @@ export function mongoClaims(parts: ClaimsParts): Claims {
         if (won.length > 0) return won.map(claimedIn);
       } catch (error) {
         const { namespace, token, nowMs } = request;
-        abandoned.push({ namespace, ids: due.map(({ _id }) => _id), token, atMs: nowMs });
+        abandoned.add({ namespace, ids: due.map(({ _id }) => _id), token, atMs: nowMs });
         throw error;
       }
     }
@@ -191,11 +194,12 @@ export function mongoClaims(parts: ClaimsParts): Claims {
 
   return {
     claim,
+    giveBackAbandoned,
     nextDueMs: async (namespace, nodeNames) => {
       const found = await Promise.all(
         chunksOf(nodeNames, NODES_AT_ONCE).map((names) =>
           states
-            .findOne(dueFilter(namespace, names))
+            .findOne({ ...dueFilter(namespace, names), dueAtMs: { $lt: END_OF_TIME_MS } })
             .sort({ dueAtMs: 1, _id: 1 })
             .select({ _id: 0, dueAtMs: 1 })
             .lean<Pick<StateDocument, 'dueAtMs'>>(),

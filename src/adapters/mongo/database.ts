@@ -6,9 +6,6 @@
 
 import mongoose, { type Connection, type mongo } from 'mongoose';
 import { KnownError, RequestRefused } from '../../domain/errors.ts';
-import type { StateId } from '../../domain/ids.ts';
-import { classOf } from '../../domain/status.ts';
-import type { Change } from '../../ports/store.ts';
 import { gather, type Settled } from './gather.ts';
 import { collectionOf, type Models, modelsOf, type RunDocument, type StateDocument } from './schema.ts';
 
@@ -46,8 +43,8 @@ export const BY_ID = { _id: 1 } as const;
  * out, a disk that is full.
  */
 const PASSING_CODES: ReadonlySet<unknown> = new Set([
-  6, 7, 50, 63, 64, 89, 91, 133, 134, 189, 234, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_388, 13_435, 13_436,
-  14_031,
+  6, 7, 43, 50, 63, 64, 89, 91, 133, 134, 189, 234, 237, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_388, 13_435,
+  13_436, 14_031,
 ]);
 
 /** Whether an error comes from the way to the database, or from its state, and not from the call. */
@@ -97,7 +94,7 @@ export function isDuplicate(error: unknown): boolean {
   return error instanceof mongoose.mongo.MongoServerError && error.code === DUPLICATE_KEY;
 }
 
-/** Bytes that texts take in a document, as an upper bound that is quick to find. */
+/** Characters in texts: about what they take in a group, and quick to find. */
 export function sizeOfTexts(...texts: readonly (string | null | undefined)[]): number {
   return texts.reduce((sum, text) => sum + (text?.length ?? 0), 0);
 }
@@ -121,7 +118,8 @@ function connect(uri: string, databaseName: string): Promise<Connection> {
       dbName: databaseName,
       maxPoolSize: MOST_CONNECTIONS,
       writeConcern: { w: 'majority', journal: true },
-      readConcern: { level: 'local' },
+      // What a primary that was cut off wrote, and will take back, must not decide anything.
+      readConcern: { level: 'majority' },
       readPreference: 'primary',
       retryReads: false,
       bufferCommands: false,
@@ -179,57 +177,37 @@ async function insertAll<Document extends Identified>(
   }
 }
 
-/** Which of some writes were made, by the proof that each has. */
+/** Which of some changes were made, by the proof that each has. */
 function readBack<Document extends Identified>(
   collection: mongo.Collection<Document>,
-  writes: readonly { readonly proof?: mongo.Filter<Document> }[],
+  changes: readonly CompareAndSet<Document>[],
 ): Promise<boolean[]> {
   return Promise.all(
-    writes.map(async ({ proof }) => {
+    changes.map(async ({ proof }) => {
       if (proof === undefined) return true;
       return (await collection.findOne(proof, { projection: BY_ID, hint: BY_ID })) !== null;
     }),
   );
 }
 
-/** One operation of a group, with the places in the group of those that it is for. */
-interface Operation<Document extends Identified> {
-  readonly model: mongo.AnyBulkWriteOperation<Document>;
-  readonly places: readonly number[];
-}
-
-/** Makes operations of what is to be written: one for each, or one for several that are alike. */
-type ToOperations<Write, Document extends Identified> = (writes: readonly Write[]) => readonly Operation<Document>[];
-
-async function updateAll<Write extends { readonly proof?: mongo.Filter<Document> }, Document extends Identified>(
+async function updateAll<Document extends Identified>(
   collection: mongo.Collection<Document>,
-  writes: readonly Write[],
-  toOperations: ToOperations<Write, Document>,
+  changes: readonly CompareAndSet<Document>[],
 ): Promise<Settled<boolean>[]> {
-  const operations = toOperations(writes);
-  const failed = new Map<number, Error>();
+  const operations = changes.map(({ filter, update }) => ({ updateOne: { filter, update, hint: BY_ID } }));
+  let failed: ReadonlyMap<number, Error> = new Map();
   let isEveryoneMatched = false;
   try {
-    const models = operations.map(({ model }) => model);
-    const { matchedCount } = await collection.bulkWrite(models, { ordered: false });
-    isEveryoneMatched = matchedCount === writes.length;
+    const { matchedCount } = await collection.bulkWrite(operations, { ordered: false });
+    isEveryoneMatched = matchedCount === changes.length;
   } catch (error) {
-    for (const [at, own] of errorsByIndex(error)) {
-      for (const place of operations[at]?.places ?? []) failed.set(place, own);
-    }
+    failed = errorsByIndex(error);
   }
-  const made = isEveryoneMatched ? writes.map(() => true) : await readBack(collection, writes);
-  return made.map((result, place) => {
-    const error = failed.get(place);
+  const made = isEveryoneMatched ? changes.map(() => true) : await readBack(collection, changes);
+  return made.map((result, index) => {
+    const error = failed.get(index);
     return error === undefined ? { ok: true, result } : { ok: false, error };
   });
-}
-
-function setOne<Document extends Identified>(
-  { filter, update }: CompareAndSet<Document>,
-  place: number,
-): Operation<Document> {
-  return { model: { updateOne: { filter, update, hint: BY_ID } }, places: [place] };
 }
 
 /**
@@ -244,62 +222,10 @@ function groupedWrites<Document extends Identified>(
   return {
     insert: gather((documents: readonly Document[]) => insertAll(collection, documents), GROUP, sizeOf),
     update: gather(
-      (changes: readonly CompareAndSet<Document>[]) => updateAll(collection, changes, (some) => some.map(setOne)),
+      (changes: readonly CompareAndSet<Document>[]) => updateAll(collection, changes),
       GROUP,
       ({ update }) => sizeOf((update.$set ?? {}) as Partial<Document>),
     ),
-  };
-}
-
-/** The end of a state behind which nothing is left to be done. */
-export interface LastStep {
-  readonly id: StateId;
-  readonly namespace: string;
-  /** Of the change that promised it. */
-  readonly mark: string;
-  readonly to: Change['to'];
-}
-
-/** What is written to a state: whatever a change sets, or the end that many states have alike. */
-type StateWrite =
-  | (CompareAndSet<StateDocument> & { readonly end?: never })
-  | { readonly end: LastStep; readonly proof?: never };
-
-/** The operations of a group: one for each change, and one for all ends that are alike. */
-function stateOperations(writes: readonly StateWrite[]): readonly Operation<StateDocument>[] {
-  const sets = writes.flatMap((write, place) => (write.end === undefined ? [setOne(write, place)] : []));
-  const ends = writes.flatMap(({ end }, place) => (end === undefined ? [] : [{ ...end, place }]));
-  const alike = Map.groupBy(ends, ({ namespace, to }) => JSON.stringify([namespace, to]));
-  const ended = [...alike.values()].flatMap((group): Operation<StateDocument>[] => {
-    const [first] = group;
-    if (first === undefined) return [];
-    const { namespace, to } = first;
-    // No two changes have one mark, so each of these finds its own state.
-    const marks = { $in: group.map(({ mark }) => mark) };
-    const filter = { namespace, _id: { $in: group.map(({ id }) => id) }, 'todo.mark': marks };
-    const update = { $set: { status: to, counted: classOf(to) }, $unset: { todo: 1, holds: 1 } } as const;
-    return [{ model: { updateMany: { filter, update, hint: BY_ID } }, places: group.map(({ place }) => place) }];
-  });
-  return [...sets, ...ended];
-}
-
-/** Writes to states that share round trips and syncs. */
-export interface StateWrites extends GroupedWrites<StateDocument> {
-  /** Takes the mark of a change away, all that follows from it being stored, and ends its state. */
-  end(end: LastStep): Promise<unknown>;
-}
-
-function stateWrites(collection: mongo.Collection<StateDocument>): StateWrites {
-  const sizeOf = ({ inputs, outputs }: Partial<StateDocument>) => sizeOfTexts(inputs, outputs);
-  const write = gather(
-    (writes: readonly StateWrite[]) => updateAll(collection, writes, stateOperations),
-    GROUP,
-    (one) => (one.end === undefined ? sizeOf((one.update.$set ?? {}) as Partial<StateDocument>) : 0),
-  );
-  return {
-    insert: groupedWrites(collection, sizeOf).insert,
-    update: write,
-    end: (end) => write({ end }),
   };
 }
 
@@ -307,7 +233,7 @@ function stateWrites(collection: mongo.Collection<StateDocument>): StateWrites {
 export interface Database {
   readonly connection: Connection;
   readonly models: Models;
-  readonly states: StateWrites;
+  readonly states: GroupedWrites<StateDocument>;
   readonly runs: GroupedWrites<RunDocument>;
 }
 
@@ -322,7 +248,7 @@ export async function openDatabase(uri: string, databaseName: string): Promise<D
   return {
     connection,
     models,
-    states: stateWrites(collectionOf(models.states)),
+    states: groupedWrites(collectionOf(models.states), ({ inputs, outputs }) => sizeOfTexts(inputs, outputs)),
     runs: groupedWrites(collectionOf(models.runs), ({ store, todo }) => sizeOfTexts(store, todo?.root.inputs)),
   };
 }

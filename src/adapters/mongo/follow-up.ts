@@ -148,7 +148,10 @@ async function letGoAndAsk(
   return created;
 }
 
-/** Whether a state has let go of nothing yet: a key that was let go, and asked for, must not be held again. */
+/**
+ * Finds a state that has let go of nothing yet: a key that was let go, and asked for, must not be held again. An executed
+ * state tells it by its status; one that was retried has the same status before and after, and tells it by its first key.
+ */
 function holdsAll({ identity, change, follow }: Promised): Record<string, unknown> {
   if (change.to !== 'RETRY_CREATED') return { status: 'EXECUTED' };
   const [first] = keysToLetGo(questionsBy(follow, identity.id).get(identity.id) ?? [], change.held);
@@ -165,10 +168,10 @@ async function endSelf(database: Database, promised: Promised): Promise<void> {
       filter: { _id: id, namespace, 'todo.mark': mark, ...holdsAll(promised) },
       update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset },
     });
-  } else if (change.held.length > 0) await clearMark(database, promised);
-  else await database.states.end({ id, namespace, mark, to: change.to });
+  } else await clearMark(database, promised);
 }
 
+/** Ends a state behind which nothing is left to be done. */
 async function clearMark(database: Database, { identity, change, mark }: Promised): Promise<void> {
   const holds = listUpdate('holds', change.held.map(textOfKey));
   await database.states.update({

@@ -1,6 +1,7 @@
 // Keeps invariants 2, 4 and 12 for manual retries: the caller's key is stored first, with all that is to be done, so that
 // of two retries with one key one counts; whether it counts at all is decided by one compare-and-set on the state. A
-// failed state can only become RETRY_CREATED, so what was refused once stays refused, and its key is given back.
+// failed state that is not marked any more can only become RETRY_CREATED, so what was refused once stays refused, and its
+// key is given back. Only such a state is tried; what was made of a try is known by the try, and not by the key.
 
 import type { StateId } from '../../domain/ids.ts';
 import type { NewState } from '../../domain/state.ts';
@@ -11,8 +12,8 @@ import type { Identity } from './identities.ts';
 import { collectionOf, type ManualRetryDocument, type StateDocument } from './schema.ts';
 import { documentOf } from './state-documents.ts';
 
-/** How long a new state is held back at most, in milliseconds: far longer than what it waits for can take. */
-const HELD_BACK_MS = 60 * 60 * 1000;
+/** The end of time, as far as a date can tell it, in Unix milliseconds: a state that is due then is held back. */
+export const END_OF_TIME_MS = 8.64e15;
 
 type Decision = { readonly isMade: true } | { readonly isMade: false; readonly status: StateStatus };
 
@@ -22,18 +23,18 @@ export function idOfRetry({ run, identifier }: Pick<Identity, 'run' | 'identifie
 }
 
 /** Tells the run that its counts are no longer final: before anything of the retry can be seen. */
-async function announce({ runs }: Database, { _id, run, todo }: ManualRetryDocument): Promise<void> {
+async function announce({ runs }: Database, { attempt, run, todo }: ManualRetryDocument): Promise<void> {
   if (todo === undefined) return;
   await runs.update({
     filter: { _id: run, namespace: todo.retry.graphNamespace },
-    update: { $addToSet: { retries: _id }, $inc: { retriesBegun: 1 }, $unset: { counts: 1 } },
+    update: { $addToSet: { retries: attempt }, $inc: { retriesBegun: 1 }, $unset: { counts: 1 } },
   });
 }
 
-async function withdraw({ runs }: Database, { _id, run, todo }: ManualRetryDocument): Promise<void> {
+async function withdraw({ runs }: Database, { attempt, run, todo }: ManualRetryDocument): Promise<void> {
   if (todo === undefined) return;
   const filter = { _id: run, namespace: todo.retry.graphNamespace };
-  await runs.update({ filter, update: { $pull: { retries: _id } } });
+  await runs.update({ filter, update: { $pull: { retries: attempt } } });
 }
 
 /** Makes the change of the state, or finds out that it was made, or that it cannot be made any more. */
@@ -45,13 +46,13 @@ async function decide(database: Database, retry: ManualRetryDocument): Promise<D
   const made = await collectionOf(states).updateOne(
     { _id: state, namespace, status: todo.from, todo: { $exists: false } },
     {
-      $set: { status: todo.entry.to, counted: 'pending', retriedBy: _id, updatedAtMs: todo.atMs },
+      $set: { status: todo.entry.to, counted: 'pending', retriedBy: attempt, updatedAtMs: todo.atMs },
       $push: { changes: todo.entry },
     },
   );
   if (made.matchedCount === 1) return { isMade: true };
   const found = await states.findOne({ _id: state, namespace }).lean<StateDocument>();
-  if (found?.retriedBy === _id) return { isMade: true };
+  if (found?.retriedBy === attempt) return { isMade: true };
   await withdraw(database, retry);
   await manualRetries.deleteOne({ _id, namespace, attempt });
   return { isMade: false, status: found?.status ?? todo.from };
@@ -63,21 +64,20 @@ async function decide(database: Database, retry: ManualRetryDocument): Promise<D
  * for their joins when it ends.
  */
 async function settle(database: Database, retry: ManualRetryDocument): Promise<boolean> {
-  const { _id, namespace, state, todo } = retry;
+  const { _id, namespace, state, attempt, todo } = retry;
   if (todo === undefined) return false;
   const { dueAtMs } = todo.retry;
-  const heldBackUntilMs = dueAtMs + HELD_BACK_MS;
-  const isNew = await database.states.insert({ ...todo.retry, dueAtMs: heldBackUntilMs });
+  const isNew = await database.states.insert({ ...todo.retry, dueAtMs: END_OF_TIME_MS });
   await database.states.update({
-    filter: { _id: state, namespace, retriedBy: _id },
+    filter: { _id: state, namespace, retriedBy: attempt },
     update: { $set: { counted: 'retried' }, $unset: { holds: 1 } },
   });
   await database.states.update({
-    filter: { _id: todo.retry._id, namespace: todo.retry.namespace, dueAtMs: heldBackUntilMs, status: 'CREATED' },
+    filter: { _id: todo.retry._id, namespace: todo.retry.namespace, dueAtMs: END_OF_TIME_MS },
     update: { $set: { dueAtMs } },
   });
   await withdraw(database, retry);
-  await database.models.manualRetries.updateOne({ _id, namespace }, { $unset: { todo: 1 } });
+  await database.models.manualRetries.updateOne({ _id, namespace, attempt }, { $unset: { todo: 1 } });
   return isNew;
 }
 

@@ -162,6 +162,7 @@ async function countAtRest(database: Database, runs: readonly RunDocument[]): Pr
   await Promise.all(
     runs.map(({ _id, namespace, retriesBegun }) => {
       const counts = counted.get(_id) ?? NOTHING_COUNTED;
+      if (counts.pending > 0) return Promise.resolve();
       return orLater(database.runs.update({ filter: { _id, namespace, retriesBegun }, update: { $set: { counts } } }));
     }),
   );

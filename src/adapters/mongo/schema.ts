@@ -67,7 +67,7 @@ export interface StateDocument {
   readonly outputs?: string;
   /** The mark of the change that ended it, for reading back who won. */
   readonly endedBy?: string;
-  /** The manual retry that took its place. */
+  /** The attempt of a manual retry that took its place. */
   readonly retriedBy?: string;
   readonly todo?: Todo;
   readonly changes: readonly ChangeEntry[];
@@ -95,7 +95,7 @@ export interface RunDocument {
   readonly createdAtMs: number;
   /** Kept only while nothing in the run is pending. */
   readonly counts?: RunCounts;
-  /** How many manual retries have begun, and the keys of those that have not come to their end. */
+  /** How many manual retries have begun, and the attempts that have not come to their end. */
   readonly retriesBegun: number;
   readonly retries: readonly string[];
   /** The root state, until it is stored. */

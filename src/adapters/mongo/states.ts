@@ -7,7 +7,7 @@ import { classOf, type StateStatus, stepsTo } from '../../domain/status.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Change, Follow, Guard, Outcome, StateStore } from '../../ports/store.ts';
 import { archiveChanges } from './changes.ts';
-import { mongoClaims } from './claims.ts';
+import { type Claims, mongoClaims } from './claims.ts';
 import { BY_ID, type Database, isPassing, LARGEST_DOCUMENT_BYTES, refuseTooLarge } from './database.ts';
 import { endsAtOnce, followUp, holdsAtEnd, type ListUpdate, listUpdate, type Promised } from './follow-up.ts';
 import { Identities, type Identity } from './identities.ts';
@@ -90,26 +90,32 @@ function refuseUnstorable({ $set: { outputs, todo } }: PromisingUpdate, { states
   }
 }
 
+/** The part of the store for states, and the part that it has in repairs. */
+export interface MongoStates {
+  readonly store: StateStore;
+  readonly giveBackAbandoned: Claims['giveBackAbandoned'];
+}
+
 /** States in MongoDB. */
-export function mongoStates({ database, leases, log, newMark }: StatesParts): StateStore {
+export function mongoStates({ database, leases, log, newMark }: StatesParts): MongoStates {
   const { states, manualRetries } = database.models;
   const joins = mongoJoins(database);
   const identities = new Identities(database);
   const reads = mongoStateReads(database, identities);
   const claims = mongoClaims({ database, leases, onClaimed: reads.keepClaimed });
 
-  const statusOf = async ({ id, namespace }: Identity): Promise<StateStatus> => {
+  const standOf = async ({ id, namespace }: Identity): Promise<{ status: StateStatus; isMarked: boolean }> => {
     const found = await states
       .findOne({ _id: id, namespace })
       .hint(BY_ID)
-      .select({ status: 1 })
-      .lean<Pick<StateDocument, 'status'>>();
+      .select({ status: 1, 'todo.mark': 1 })
+      .lean<Pick<StateDocument, 'status' | 'todo'>>();
     if (found === null) throw new Error(`there is no state ${id}`);
-    return found.status;
+    return { status: found.status, isMarked: found.todo !== undefined };
   };
 
   const conflict = async (identity: Identity): Promise<Outcome & { kind: 'conflict' }> => {
-    return { kind: 'conflict', status: await statusOf(identity) };
+    return { kind: 'conflict', status: (await standOf(identity)).status };
   };
 
   /** Does what is promised already: what keeps it from being done now is no fault of the caller. */
@@ -148,7 +154,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
     return isWhole ? { kind: 'done', created: [] } : complete(promised);
   };
 
-  return {
+  const store: StateStore = {
     ...reads.ofStore,
 
     collect: async (question) => joins.collect((await identities.of(question.key.owner)).spaces, question),
@@ -173,10 +179,11 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
       const identity = await identities.of(change.stateId);
       const _id = idOfRetry(identity, fanoutId);
       const retry = follow.states[0]?.state;
-      const status = await statusOf(identity);
+      const { status, isMarked } = await standOf(identity);
       const isKnown = await manualRetries.exists({ _id, namespace: identity.namespace });
-      // Nothing is written for what cannot succeed.
-      if (retry === undefined || (isKnown === null && status !== change.from)) return { kind: 'conflict', status };
+      const isReady = status === change.from && !isMarked;
+      // Nothing is written for what cannot succeed, or cannot yet.
+      if (retry === undefined || (isKnown === null && !isReady)) return { kind: 'conflict', status };
       return retryState(database, identity, { change, retry, fanoutId, attempt: newMark(), orLater });
     },
 
@@ -218,4 +225,6 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): St
       return matchedCount === 1 ? { kind: 'done', leaseExpiresAtMs: leaseUntilMs } : conflict(identity);
     },
   };
+
+  return { store, giveBackAbandoned: claims.giveBackAbandoned };
 }

@@ -82,14 +82,16 @@ async function prepare({ connection, models }: Database, clock: DatabaseClock, {
 function storeOn(database: Database, clock: DatabaseClock, log: Log): Store {
   const { connection, models } = database;
   const leases = new Leases(models);
+  const states = mongoStates({ database, leases, log, newMark: randomUUID });
   return {
     nodes: translating(mongoNodes(models, leases)),
     graphs: translating(mongoGraphs(database)),
     runs: translating(mongoRuns(database)),
-    states: translating(mongoStates({ database, leases, log, newMark: randomUUID })),
+    states: translating(states.store),
     schedule: translating(mongoSchedule(database)),
     repair: async (beforeMs) => {
       try {
+        await states.giveBackAbandoned(beforeMs);
         return await repair(database, log, beforeMs);
       } catch (error) {
         throw translated(error);

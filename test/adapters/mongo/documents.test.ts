@@ -2,11 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { END_OF_TIME_MS } from '../../../src/adapters/mongo/manual-retries.ts';
 import { RequestRefused } from '../../../src/domain/errors.ts';
 import { changingNothing, claimDue, startClaimed, statusesOf } from '../../contracts/store/opened.ts';
 import { backendsSkip, startMongo } from '../../support/backends.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
-import { AT_MS, changeTo, claimRequest, followedBy, NOTHING, newState } from '../../support/records.ts';
+import { AT_MS, changeTo, claimRequest, FAR_MS, followedBy, NOTHING, newState, SPACE } from '../../support/records.ts';
 import { suiteScope } from '../../support/server-process.ts';
 
 interface Entry {
@@ -75,5 +76,37 @@ describe('the documents in MongoDB', { skip: backendsSkip({ kinds: ['mongo'] }) 
     const again = Array.from({ length: turns }, () => ['QUEUED CREATED', 'CREATED QUEUED']).flat();
     assert.deepEqual(steps, ['null CREATED', 'CREATED QUEUED', ...again]);
     assert.equal((await claimDue(store, 'root')).length, 0);
+  });
+  test('a manual retry of a state whose failure is not followed up yet leaves no key behind (2, 12)', async (t) => {
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const { run, root } = await startClaimed(store, 'failed');
+    await store.states.finish(changeTo('ERRORED', root.id), NOTHING);
+    const states = database.connection.collection<{ _id: string }>('state_manager_states');
+    const todo = { mark: 'mark', to: 'ERRORED', cause: 'errored', atMs: AT_MS };
+    await states.updateOne({ _id: root.id }, { $set: { todo } });
+    const change = changeTo('RETRY_CREATED', root.id, { from: 'ERRORED', cause: 'manual retry' });
+    const follow = followedBy([newState('failed/root#1')], [], 'manual retry');
+    await changingNothing(store, async () => {
+      assert.deepEqual(await store.states.retry(change, follow, 'key'), { kind: 'conflict', status: 'ERRORED' });
+    });
+    assert.equal(await database.connection.collection('state_manager_manual_retries').countDocuments(), 0);
+    await states.updateOne({ _id: root.id }, { $unset: { todo: 1 } });
+    assert.equal((await store.states.retry(change, follow, 'key')).kind, 'done');
+    assert.equal(await statusesOf(store, run.id), 'root CREATED, root RETRY_CREATED');
+  });
+
+  test('a retry is due for nobody before the failed state has let go (5)', async (t) => {
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const { root } = await startClaimed(store, 'held back');
+    await store.states.finish(changeTo('ERRORED', root.id), NOTHING);
+    const states = database.connection.collection<{ _id: string }>('state_manager_states');
+    const retry = newState('held back/root#1', { dueAtMs: END_OF_TIME_MS });
+    const change = changeTo('RETRY_CREATED', root.id, { from: 'ERRORED', cause: 'manual retry' });
+    await store.states.retry(change, followedBy([retry], [], 'manual retry'), 'key');
+    assert.equal((await states.findOne({ _id: retry.id }))?._id, retry.id);
+    assert.deepEqual(await store.states.claim(claimRequest(['root'], { nowMs: FAR_MS })), []);
+    assert.equal(await store.states.nextDueMs(SPACE, ['root']), null);
   });
 });

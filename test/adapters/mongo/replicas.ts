@@ -158,7 +158,7 @@ export async function pictureOf(connection: mongoose.Connection, world: World): 
     return found.map((document) => without(document, ...hidden));
   };
   const [states, changes, runs, keys, retries, graphs, versions, firings, nodes] = await Promise.all([
-    all('states', 'endedBy'),
+    all('states', 'endedBy', 'retriedBy'),
     all('changes'),
     // Counts are kept when somebody looks; those that are shown are in `page`.
     all('runs', 'retriesBegun', 'counts'),
