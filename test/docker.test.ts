@@ -1,5 +1,6 @@
 // docker/ and docker-compose.yml, kept honest without Docker: real parsers read them, what they name has to be there, and
-// the stages of the image are played in folders, down to its start command with the dependencies that it would have.
+// the stages of the image are played in folders, down to its start command with the dependencies that it would have, as
+// embedded and as a replica on MongoDB and Redis.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -7,11 +8,13 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { chmod, chown, copyFile, cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { before, suite, test } from 'node:test';
+import { parseEnv } from 'node:util';
 import { DCLinter } from 'dclint';
 import { Copy, DockerfileParser, Env, From, type Instruction, JSONInstruction } from 'dockerfile-ast';
-import { parse, stringify } from 'yaml';
+import { parse, parseDocument, stringify } from 'yaml';
 import { z } from 'zod';
 import { readConfig, SETTINGS } from '../src/config.ts';
+import { backendsSkip, freshDatabaseName, startMongo, startRedis } from './support/backends.ts';
 import { type Child, type Scope, startCommand, suiteScope, temporaryFolder, until } from './support/server-process.ts';
 
 const PROJECT = resolve(import.meta.dirname, '..');
@@ -154,6 +157,13 @@ suite('the image', () => {
   });
 });
 
+const SECRETS = {
+  STATE_MANAGER_SECRET: '5ec7e7',
+  SECRETS_ENCRYPTION_KEY: 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=',
+  MONGO_PASSWORD: '303190',
+  REDIS_PASSWORD: '4ed15',
+};
+
 /** The user of the image where this user could be anybody, so that what is not to be written cannot be. */
 const UNPRIVILEGED = { uid: 1000, gid: 1000 };
 const IS_ROOT = process.getuid?.() === 0;
@@ -259,9 +269,12 @@ suite('the image, played in a folder', () => {
     return startCommand(scope, { file, args, folder, environment });
   }
 
-  /** Starts the service embedded, asks it whether it works, and stops it. */
-  async function serveOnce(whileServing: (port: string) => Promise<void>): Promise<void> {
-    const child = startInImage(commandOf(IMAGE, 'CMD'), { PORT: '0' });
+  /** Starts the service, embedded without further settings, asks it whether it works, and stops it. */
+  async function serveOnce(
+    whileServing: (port: string) => Promise<void>,
+    settings: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
+    const child = startInImage(commandOf(IMAGE, 'CMD'), { PORT: '0', ...settings });
     const [, address = ''] = await child.saw(/^State manager: (http:\S+)$/m);
     await until('/health', () =>
       fetch(`${address}/health`).then(
@@ -314,6 +327,31 @@ suite('the image, played in a folder', () => {
     await runToEnd(startInImage(['node', '--input-type=module', '--eval', script], {}));
   });
 
+  test('starts with its own command on MongoDB and Redis, and writes nowhere', { skip: backendsSkip() }, async (t) => {
+    const [mongo, redis] = await Promise.all([startMongo(t, { own: true }), startRedis(t, { own: true })]);
+    const unused = await temporaryFolder(t);
+    if (IS_ROOT) await chown(unused, UNPRIVILEGED.uid, UNPRIVILEGED.gid);
+    const files = filesIn(folder);
+    const { STATE_MANAGER_SECRET, SECRETS_ENCRYPTION_KEY } = SECRETS;
+    const settings = {
+      STATE_MANAGER_SECRET,
+      SECRETS_ENCRYPTION_KEY,
+      MONGO_URI: mongo.uri,
+      MONGO_DATABASE_NAME: freshDatabaseName(),
+      REDIS_URL: redis.url,
+      DATA_DIR: unused,
+    };
+    await serveOnce(async (port) => {
+      const healthy = startInImage(healthCheckOf(IMAGE), { PORT: port });
+      assert.equal((await healthy.exited).code, 0, healthy.output);
+      const headers = { 'x-api-key': STATE_MANAGER_SECRET };
+      const namespaces = await fetch(`http://127.0.0.1:${port}/v0/namespaces`, { headers });
+      assert.equal(namespaces.status, 200, await namespaces.text());
+    }, settings);
+    assert.deepEqual(filesIn(folder), files);
+    assert.deepEqual(readdirSync(unused), []);
+  });
+
   test('starts embedded without the drivers of MongoDB and Redis: it never loads them', async () => {
     if (!IS_ROOT) await chmod(join(folder, 'node_modules'), 0o755);
     for (const name of ['mongoose', 'mongodb', 'bullmq', 'ioredis']) {
@@ -351,8 +389,8 @@ const composeSchema = z.object({
   volumes: z.record(z.string(), z.null()),
 });
 
-/** A variable in a text: its name, and what is done when it is not set. `$$` is a dollar. */
-const VARIABLE = /\$\$|\$\{(\w+)(?::([-?])([^{}]*))?\}/g;
+/** A variable in a text: its name, and what is done when it is not set. `$$` is a dollar. A default may hold variables. */
+const VARIABLE = /\$\$|\$\{(\w+)(?::([-?])((?:[^{}]|\$\{[^{}]*\})*))?\}/g;
 
 interface Use {
   readonly name: string;
@@ -360,31 +398,39 @@ interface Use {
   readonly rest: string;
 }
 
+/** Every use of a variable in a text, those in defaults behind the one whose default it is. */
+function usesInText(text: string): readonly Use[] {
+  return [...text.matchAll(VARIABLE)].flatMap(([, name, kind, rest = '']) =>
+    name === undefined ? [] : [{ name, kind, rest }, ...usesInText(rest)],
+  );
+}
+
 /** Every use of a variable in a document. */
 function usesIn(document: unknown): readonly Use[] {
   const uses: Use[] = [];
   JSON.stringify(document, (_name, item: unknown) => {
-    for (const [, name, kind, rest = ''] of typeof item === 'string' ? item.matchAll(VARIABLE) : []) {
-      if (name !== undefined) uses.push({ name, kind, rest });
-    }
+    if (typeof item === 'string') uses.push(...usesInText(item));
     return item;
   });
   return uses;
 }
 
+/** Replaces variables in a text; what stands in a default is looked at only where the default counts. */
+function interpolateText(text: string, variables: Readonly<Record<string, string>>): string {
+  assert.doesNotMatch(text.replaceAll(VARIABLE, ''), /\$/, `${text}: a dollar that Compose would not understand`);
+  return text.replaceAll(VARIABLE, (whole, name?: string, kind?: string, rest = '') => {
+    if (whole === '$$') return '$';
+    const given = variables[name ?? ''] ?? '';
+    assert.ok(given !== '' || kind !== '?', `${name}: ${rest}`);
+    return given === '' && kind === '-' ? interpolateText(rest, variables) : given;
+  });
+}
+
 /** Replaces variables in every text, as Compose does after it has read the YAML. */
 function interpolate(value: unknown, variables: Readonly<Record<string, string>>): unknown {
-  return JSON.parse(JSON.stringify(value), (_name, item: unknown) => {
-    if (typeof item !== 'string') return item;
-    const replaced = item.replaceAll(VARIABLE, (whole, name?: string, kind?: string, rest?: string) => {
-      if (whole === '$$') return '$';
-      const given = variables[name ?? ''] ?? '';
-      assert.ok(given !== '' || kind !== '?', `${name}: ${rest}`);
-      return given === '' && kind === '-' ? (rest ?? '') : given;
-    });
-    assert.doesNotMatch(item.replaceAll(VARIABLE, ''), /\$/, `${item}: a dollar that Compose would not understand`);
-    return replaced;
-  });
+  return JSON.parse(JSON.stringify(value), (_name, item: unknown) =>
+    typeof item === 'string' ? interpolateText(item, variables) : item,
+  );
 }
 
 const lintSchema = z.object({
@@ -402,12 +448,6 @@ function lint(file: string): readonly string[] {
 const COMPOSE_TEXT = read('docker-compose.yml');
 const COMPOSE: unknown = parse(COMPOSE_TEXT);
 const USES = usesIn(COMPOSE);
-const SECRETS = {
-  STATE_MANAGER_SECRET: '5ec7e7',
-  SECRETS_ENCRYPTION_KEY: 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=',
-  MONGO_PASSWORD: '303190',
-  REDIS_PASSWORD: '4ed15',
-};
 
 suite('docker-compose.yml', () => {
   const { services, volumes } = composeSchema.parse(interpolate(COMPOSE, SECRETS));
@@ -461,6 +501,79 @@ suite('docker-compose.yml', () => {
     }
     const required = new Set(USES.filter(({ kind }) => kind === '?').map(({ name }) => name));
     assert.deepEqual([...required].sort(), Object.keys(SECRETS).sort());
+    // An address may hold a password; what stands for one that is not given asks for that.
+    const addresses = SETTINGS.filter(({ name, secret }) => secret && !Object.hasOwn(SECRETS, name));
+    for (const { name } of addresses) {
+      const uses = USES.filter((use) => use.name === name);
+      assert.ok(uses.length > 0, name);
+      for (const { kind, rest } of uses) {
+        assert.equal(kind, '-', name);
+        assert.match(rest, /^\w+:\/\/[\w-]*:\$\{\w+_PASSWORD:\?[^{}]*\}@/);
+      }
+    }
+  });
+
+  for (const { name, setting, address, password, volume } of [
+    {
+      name: 'mongo',
+      setting: 'MONGO_URI',
+      address: 'mongodb://user:secret@a,b,c/?replicaSet=rs0',
+      password: 'MONGO_PASSWORD',
+      volume: 'mongo-data',
+    },
+    {
+      name: 'redis',
+      setting: 'REDIS_URL',
+      address: 'rediss://:secret@host:6379/0',
+      password: 'REDIS_PASSWORD',
+      volume: 'redis-data',
+    },
+  ] as const) {
+    test(`runs on another ${name} when three things are deleted, and wants no password for its own then`, async (t) => {
+      const document = parseDocument(COMPOSE_TEXT);
+      for (const place of [
+        ['services', name],
+        ['services', 'state-manager', 'depends_on', name],
+        ['volumes', volume],
+      ]) {
+        assert.ok(document.deleteIn(place), place.join('.'));
+      }
+      const { [password]: _, ...others }: Record<string, string> = SECRETS;
+      const filled = interpolate(document.toJS(), { ...others, [setting]: address });
+      const { services: left } = composeSchema.parse(filled);
+      const { environment, depends_on: on } = left['state-manager'] ?? service('state-manager');
+      assert.equal(environment[setting], address);
+      assert.equal(readConfig({ ...environmentOf(IMAGE), ...environment }).backend, 'cluster');
+      assert.equal(Object.keys(on).length, 1);
+      const folder = await temporaryFolder(t);
+      const file = join(folder, 'docker-compose.yml');
+      await writeFile(file, stringify(filled));
+      assert.deepEqual(lint(file), []);
+      // Without the address it is the password that is missing.
+      assert.throws(() => interpolate(document.toJS(), others), { message: new RegExp(`^${password}: make one with`) });
+    });
+  }
+
+  test('starts as the README says, and again with the keys that were made first', async (t) => {
+    const [, block = ''] = /^```sh\n(test -e \.env [^`]*docker compose up[^`]*)```$/m.exec(read('README.md')) ?? [];
+    assert.ok(block !== '', 'README.md has the lines that make .env');
+    const folder = await temporaryFolder(t);
+    await copyFile(join(PROJECT, '.env.example'), join(folder, '.env.example'));
+    const bin = await temporaryFolder(t);
+    await writeFile(join(bin, 'docker'), '#!/bin/sh\necho "docker $*"\n', { mode: 0o755 });
+    const paste = async () => {
+      const environment = { PATH: `${bin}:${process.env.PATH}` };
+      const output = await runToEnd(startCommand(t, { file: 'bash', args: ['-ec', block], folder, environment }));
+      assert.match(output, /^docker compose up --detach --build$/m);
+      return readFileSync(join(folder, '.env'), 'utf8');
+    };
+    const made = await paste();
+    assert.equal(statSync(join(folder, '.env')).mode & 0o777, 0o600);
+    const variables = z.record(z.string(), z.string()).parse(parseEnv(made));
+    for (const name of Object.keys(SECRETS)) assert.ok((variables[name] ?? '').length >= 40, name);
+    const { services: started } = composeSchema.parse(interpolate(COMPOSE, variables));
+    readConfig({ ...environmentOf(IMAGE), ...started['state-manager']?.environment });
+    assert.equal(await paste(), made);
   });
 
   test('gives the replicas every setting, and starts them on its own MongoDB and Redis', () => {
