@@ -200,6 +200,7 @@ const environmentSchema = z.object({
   REDIS_URL: redisUrl.optional().meta({
     description:
       'Where Redis is, through which the replicas wake each other; to be set together with MONGO_URI. ' +
+      'A user other than the default one needs the rights ~QUEUE_PREFIX:* &QUEUE_PREFIX:* +@all -@dangerous +info. ' +
       `Must be ${REDIS_URL_FORM}.`,
     secret: true,
   }),

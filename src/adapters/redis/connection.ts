@@ -9,8 +9,18 @@ import type { Clock, Release } from '../../ports/clock.ts';
 import type { Jobs } from '../../ports/jobs.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Signal } from '../../ports/signal.ts';
-import { redisJobs } from './jobs.ts';
-import { redisSignal } from './signal.ts';
+import {
+  codeOf,
+  firstInARow,
+  isReadOnly,
+  isReply,
+  lastOutcome,
+  type Outcome,
+  seldom,
+  withoutCommand,
+} from './errors.ts';
+import { type RedisJobs, redisJobs } from './jobs.ts';
+import { type RedisSignal, redisSignal } from './signal.ts';
 
 /** How long a start waits for Redis, in milliseconds. */
 const START_MS = 3_000;
@@ -27,8 +37,8 @@ const SILENCE_MS = 3_000;
 /** The same for connections of workers, whose calls wait up to 11 s for a job. */
 const WORKER_SILENCE_MS = 15_000;
 
-/** The time between two complaints about Redis of the same part, in milliseconds. */
-const COMPLAINT_EVERY_MS = 60_000;
+/** How long a worker counts as refused after it complained, in milliseconds; while it is, it does every other second. */
+const REFUSED_MS = 5_000;
 
 /** What Redis says to somebody whom it does not know. */
 const NOT_LET_IN = /^(WRONGPASS|NOAUTH|NOPERM)|invalid password/i;
@@ -40,12 +50,16 @@ const LATER = 'meanwhile the sweep finds what is due, which takes longer';
 /** Soon, because what waits for it is late; spread, because all replicas lost it at the same moment. */
 const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), 1000) + Math.random() * 200;
 
+/** Whether to connect again: after a failover the address may lead to the Redis that takes writes now. */
+const reconnectOnError = isReadOnly;
+
 /** What a connection is made with; how replies look like is left as it is. */
 type ConnectionOptions = Omit<RedisOptions, 'replyMapping'>;
 
 /** For calls that are of use now or never. */
 const AT_ONCE: ConnectionOptions = {
   retryStrategy,
+  reconnectOnError,
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,
   autoResubscribe: false,
@@ -53,52 +67,12 @@ const AT_ONCE: ConnectionOptions = {
 };
 
 /** For BullMQ, which wants calls to wait for the connection. */
-const PATIENT: ConnectionOptions = { retryStrategy, maxRetriesPerRequest: null, socketTimeout: WORKER_SILENCE_MS };
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** An error for the log: ioredis puts the command into its own, and with it, in the first one, the password. */
-function withoutCommand(error: unknown): Error {
-  return new Error(messageOf(error));
-}
-
-/** What went wrong, in a word: `ECONNREFUSED`, `WRONGPASS`. */
-function codeOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return typeof code === 'string' ? code : (/^[A-Z]{4,}\b/.exec(messageOf(error))?.[0] ?? 'no answer');
-}
-
-/** How ioredis tells a call that its connection broke, or that there is none. */
-const BROKEN = /^(Connection is closed|Socket timeout|Stream isn't writeable|Reached the max retries|Command aborted)/;
-
-/** Whether a connection broke, which is told once for all of them. */
-function isConnectionError(error: unknown): boolean {
-  const hasSystemCode = error instanceof Error && 'code' in error && 'syscall' in error;
-  return hasSystemCode || BROKEN.test(messageOf(error));
-}
-
-/** Passes on the first of several failures in a row, but not those of connections, which are told elsewhere. */
-function firstInARow(tell: (error: unknown) => void): (outcome: unknown) => void {
-  let isFailing = false;
-  return (outcome) => {
-    if (outcome !== null && isConnectionError(outcome)) return;
-    const isFirst = outcome !== null && !isFailing;
-    isFailing = outcome !== null;
-    if (isFirst) tell(outcome);
-  };
-}
-
-/** Passes on one failure a minute, and again none of connections. */
-function seldom(tell: (error: unknown) => void): (error: unknown) => void {
-  let toldMs = Number.NEGATIVE_INFINITY;
-  return (error) => {
-    if (isConnectionError(error) || performance.now() - toldMs < COMPLAINT_EVERY_MS) return;
-    toldMs = performance.now();
-    tell(error);
-  };
-}
+const PATIENT: ConnectionOptions = {
+  retryStrategy,
+  reconnectOnError,
+  maxRetriesPerRequest: null,
+  socketTimeout: WORKER_SILENCE_MS,
+};
 
 /** A connection, and the last thing that went wrong with it. */
 interface Connection {
@@ -107,28 +81,38 @@ interface Connection {
   whyNot(): string;
 }
 
-function connect(url: string, options: ConnectionOptions): Connection {
-  const client = new Redis(url, options);
-  let why = 'no answer';
-  client.on('error', (error) => {
-    why = codeOf(error);
-  });
-  client.on('ready', () => {
-    why = 'no answer';
-  });
-  return { client, whyNot: () => why };
+/** All connections of this process to one Redis. */
+interface Connections {
+  open(options: ConnectionOptions): Connection;
+  /** Breaks them all, also those that BullMQ's workers made of one: they make one each, and tell nobody. */
+  disconnect(): void;
 }
 
-/** @returns the copies that are made of a connection from now on: BullMQ's workers make one each, and tell nobody. */
-function keepDuplicates(client: Redis): readonly Redis[] {
-  const duplicates: Redis[] = [];
-  const duplicate = client.duplicate.bind(client);
-  client.duplicate = (override) => {
-    const copy = duplicate(override);
-    duplicates.push(copy);
-    return copy;
+function connectionsTo(url: string): Connections {
+  const clients: Redis[] = [];
+  return {
+    open(options) {
+      const client = new Redis(url, options);
+      clients.push(client);
+      const duplicate = client.duplicate.bind(client);
+      client.duplicate = (override) => {
+        const copy = duplicate(override);
+        clients.push(copy);
+        return copy;
+      };
+      let why = 'no answer';
+      client.on('error', (error) => {
+        why = codeOf(error) ?? 'no answer';
+      });
+      client.on('ready', () => {
+        why = 'no answer';
+      });
+      return { client, whyNot: () => why };
+    },
+    disconnect() {
+      for (const client of clients) client.disconnect();
+    },
   };
-  return duplicates;
 }
 
 /**
@@ -143,7 +127,7 @@ function isReadySoon(client: Redis): Promise<boolean> {
     const timer = setTimeout(() => settle(() => resolve(false)), START_MS);
     const onReady = () => settle(() => resolve(true));
     const onError = (error: unknown) => {
-      const fault = refusalOf(messageOf(error));
+      const fault = refusalOf(withoutCommand(error).message);
       if (fault !== null) settle(() => reject(fault));
     };
     const settle = (end: () => void) => {
@@ -169,7 +153,12 @@ function refusalOf(message: string): StartFault | null {
   );
 }
 
-/** @returns what is wrong with the server's settings, or null. Redis' CONFIG is often forbidden, INFO is not. */
+/** What a user of Redis must have the right to: the least that is known to be enough. */
+function rightsFor(prefix: string): string {
+  return `~${prefix}:* &${prefix}:* +@all -@dangerous +info`;
+}
+
+/** @returns what is wrong with the server's settings, or null. Redis' CONFIG is often forbidden, INFO seldom. */
 async function policyFault(client: Redis): Promise<string | null> {
   const policy = /^maxmemory_policy:(\S+)/m.exec(await client.info('memory'))?.[1];
   if (policy === undefined || policy === 'noeviction') return null;
@@ -209,29 +198,48 @@ export interface RedisSettings {
 /**
  * Connects to Redis. One that cannot be reached does not stop the start: it is connected to when it is there.
  *
- * @throws StartFault when Redis does not let us in, or may throw jobs away.
+ * @throws StartFault when Redis does not let us in, refuses INFO, or may throw jobs away.
  */
 export async function openRedis(settings: RedisSettings): Promise<RedisParts> {
-  const direct = connect(settings.url, AT_ONCE);
+  const connections = connectionsTo(settings.url);
   try {
+    const direct = connections.open(AT_ONCE);
     const isUp = await isReadySoon(direct.client);
-    const fault = isUp ? await checkedPolicy(direct.client, settings.log) : null;
+    const fault = isUp ? await setupFault(direct.client, settings) : null;
     if (fault !== null) throw new StartFault(fault);
-    return await openParts(settings, direct, isUp);
+    return await openParts(settings, connections, direct, isUp);
   } catch (error) {
-    direct.client.disconnect();
+    connections.disconnect();
     throw error;
   }
 }
 
-/** The fault of the policy; null, with a line in the log, when it cannot be found out. */
-async function checkedPolicy(client: Redis, log: Log): Promise<string | null> {
+/** Why this service cannot work with this Redis; null, with a line in the log, when it cannot be found out. */
+async function setupFault(client: Redis, { prefix, log }: RedisSettings): Promise<string | null> {
   try {
     return await inTime(policyFault(client));
   } catch (error) {
+    // BullMQ, which asks for the version, does nothing at all without INFO.
+    if (codeOf(error) === 'NOPERM') {
+      return (
+        'Redis refuses INFO (NOPERM), without which no job can be sent or handed out: grant +info to the user of ' +
+        `REDIS_URL with ACL SETUSER, and start again. All that the user needs: ${rightsFor(prefix)}`
+      );
+    }
     log.error(withoutCommand(error), 'Redis does not tell its maxmemory-policy, which must be noeviction');
     return null;
   }
+}
+
+/** Tells the log that Redis is not there yet, and when it is, what is wrong with it. */
+function tellAbsence(direct: Connection, settings: RedisSettings): void {
+  const { log } = settings;
+  const error = new Error(`Redis does not answer (${direct.whyNot()})`);
+  log.error(error, `going on without wake-ups until Redis is there; ${LATER}`);
+  direct.client.once('ready', async () => {
+    const fault = await setupFault(direct.client, settings);
+    if (fault !== null) log.error(new Error(fault), 'Redis is not set up for this service');
+  });
 }
 
 /** Tells the log when Redis is lost, and when it is back, a line each, until it is released. */
@@ -249,67 +257,153 @@ function tellChanges(client: Redis, isUpAtFirst: boolean, log: Log): Release {
   return () => client.off('close', onClose).off('ready', onReady);
 }
 
-async function openParts(settings: RedisSettings, direct: Connection, isUpAtFirst: boolean): Promise<RedisParts> {
-  const { url, prefix, log, clock } = settings;
-  if (!isUpAtFirst) {
-    const error = new Error(`Redis does not answer (${direct.whyNot()})`);
-    log.error(error, `going on without wake-ups until Redis is there; ${LATER}`);
-    direct.client.once('ready', async () => {
-      const fault = await checkedPolicy(direct.client, log);
-      if (fault !== null) log.error(new Error(fault), 'Redis is not set up for this service');
-    });
-  }
-  const tellNoMore = tellChanges(direct.client, isUpAtFirst, log);
-  const worker = connect(url, PATIENT);
-  const blocking = keepDuplicates(worker.client);
-  const subscriber = connect(url, AT_ONCE);
-
-  /** @returns why one of the connections cannot be used now, or null. */
-  const faultOf = async (other: Connection, what: string): Promise<string | null> => {
-    const down = [direct, other].find(({ client }) => client.status !== 'ready');
-    const why = down === undefined ? await inTime(direct.client.ping()).then(() => null, codeOf) : down.whyNot();
-    return why === null ? null : `Redis does not answer (${why}); ${what}`;
+/** Notices a Redis that is frozen, until it is released. */
+function keepPinging(connections: readonly Connection[]): Release {
+  const ping = () => {
+    for (const { client } of connections) if (client.status === 'ready') client.ping().catch(() => {});
   };
+  const pings = setInterval(ping, PING_EVERY_MS).unref();
+  return () => clearInterval(pings);
+}
 
-  const tellError = (error: unknown, what: string) => log.error(withoutCommand(error), what);
-  const jobs = redisJobs({
-    client: worker.client,
-    isUp: () => direct.client.status === 'ready' && worker.client.status === 'ready',
-    prefix,
-    clock,
-    onError: log.error.bind(log),
-    onComplaint: seldom((error) => tellError(error, 'working off jobs from Redis')),
-    onSent: firstInARow((error) => tellError(error, `Redis did not take a job; ${LATER}`)),
-    fault: () => faultOf(worker, 'what comes due is found by the sweep, which takes longer'),
+/** How one of the parts goes on with Redis. */
+interface Use {
+  /** What Redis is sent, in the plural. */
+  readonly what: string;
+  /** The connection that the part has beside the direct one. */
+  readonly own: Connection;
+  readonly outcomes: readonly Outcome[];
+  /** What it is like without Redis. */
+  readonly without: string;
+}
+
+/** @returns why a part cannot use Redis now, or null. */
+async function faultOf(direct: Connection, { what, own, outcomes, without }: Use): Promise<string | null> {
+  const gone = (why: string) => `Redis does not answer (${why}); ${without}`;
+  const refused = (calls: string, why: string) => `Redis refuses ${calls} (${why}); ${without}`;
+  if (direct.client.status !== 'ready') return gone(direct.whyNot());
+  try {
+    await inTime(direct.client.ping());
+  } catch (error) {
+    const why = codeOf(error) ?? 'no answer';
+    return isReply(error) ? refused('calls', why) : gone(why);
+  }
+  // Before the state of the connection, which is made again and again while Redis takes no writes.
+  for (const outcome of outcomes) {
+    const why = outcome.refusal();
+    if (why !== null) return refused(what, why);
+  }
+  return own.client.status === 'ready' ? null : gone(own.whyNot());
+}
+
+/** What both parts are made with. */
+interface Shared {
+  readonly settings: RedisSettings;
+  readonly direct: Connection;
+  /** Tells the log what Redis refused. */
+  readonly tell: (what: string) => (error: unknown) => void;
+}
+
+/** @param onMove called when Redis takes writes again after it took none, and so may be another one. */
+function openJobs({ settings, direct, tell }: Shared, own: Connection, onMove: () => void): RedisJobs {
+  const sending = lastOutcome();
+  const working = lastOutcome(REFUSED_MS);
+  const tellSent = firstInARow(tell(`Redis did not take a job; ${LATER}`));
+  const tellComplaint = seldom(tell('working off jobs from Redis'));
+  let wasReadOnly = false;
+  return redisJobs({
+    client: own.client,
+    isUp: () => direct.client.status === 'ready' && own.client.status === 'ready',
+    prefix: settings.prefix,
+    clock: settings.clock,
+    onError: settings.log.error.bind(settings.log),
+    onComplaint(error) {
+      // Others are of single jobs.
+      if (isReply(error)) working.note(error);
+      wasReadOnly ||= isReadOnly(error);
+      tellComplaint(error);
+    },
+    onTaken: () => working.note(null),
+    onSent(error) {
+      sending.note(error);
+      tellSent(error);
+      if (error === null && wasReadOnly) onMove();
+      wasReadOnly = isReadOnly(error) || (error !== null && wasReadOnly);
+    },
+    fault: () =>
+      faultOf(direct, {
+        what: 'jobs',
+        own,
+        outcomes: [sending, working],
+        without: 'what comes due is found by the sweep, which takes longer',
+      }),
   });
-  const signal = redisSignal({
+}
+
+function openSignal({ settings, direct, tell }: Shared, own: Connection): RedisSignal {
+  const publishing = lastOutcome();
+  const subscribing = lastOutcome();
+  const tellSent = firstInARow(tell(`Redis did not take a signal; ${LATER}`));
+  const tellSubscribed = firstInARow(tell(`Redis does not let us hear the other replicas; ${LATER}`));
+  return redisSignal({
     publisher: direct.client,
-    subscriber: subscriber.client,
-    prefix,
+    subscriber: own.client,
+    prefix: settings.prefix,
     replicaId: randomUUID(),
-    onError: log.error.bind(log),
-    onSent: firstInARow((error) => tellError(error, `Redis did not take a signal; ${LATER}`)),
-    fault: () => faultOf(subscriber, 'other replicas find new states by their sweep, which takes longer'),
+    onError: settings.log.error.bind(settings.log),
+    onSent(error) {
+      publishing.note(error);
+      tellSent(error);
+    },
+    onSubscribed(error) {
+      subscribing.note(error);
+      tellSubscribed(error);
+    },
+    fault: () =>
+      faultOf(direct, {
+        what: 'signals',
+        own,
+        outcomes: [publishing, subscribing],
+        without: 'replicas find new states of others by their sweep, which takes longer',
+      }),
   });
+}
 
-  const pings = setInterval(() => {
-    for (const { client } of [direct, subscriber]) if (client.status === 'ready') client.ping().catch(() => {});
-  }, PING_EVERY_MS).unref();
+async function openParts(
+  settings: RedisSettings,
+  connections: Connections,
+  direct: Connection,
+  isUpAtFirst: boolean,
+): Promise<RedisParts> {
+  const { prefix, log } = settings;
+  if (!isUpAtFirst) tellAbsence(direct, settings);
+  const tellNoMore = tellChanges(direct.client, isUpAtFirst, log);
+  const worker = connections.open(PATIENT);
+  const subscriber = connections.open(AT_ONCE);
+  const tell = (what: string) => (error: unknown) => {
+    const rights = codeOf(error) === 'NOPERM' ? `; its user needs ${rightsFor(prefix)}` : '';
+    log.error(withoutCommand(error), `${what}${rights}`);
+  };
+  const shared: Shared = { settings, direct, tell };
+  const signal = openSignal(shared, subscriber);
+  const jobs = openJobs(shared, worker, () => {
+    // These write nothing, so they would not notice that they stayed with the one that follows.
+    for (const { client } of [direct, subscriber]) client.disconnect(true);
+  });
+  const pingNoMore = keepPinging([direct, subscriber]);
   if (isUpAtFirst) {
     // What is scheduled or published right after the start is to arrive.
     const isOpen = Promise.all([isReadySoon(worker.client), signal.listening]);
     await Promise.race([isOpen, pause(START_MS, undefined, { ref: false })]);
   }
-
   return {
     jobs,
     signal,
     async close() {
-      clearInterval(pings);
+      pingNoMore();
       await jobs.close();
       tellNoMore();
-      for (const { client } of [direct, worker, subscriber]) client.disconnect();
-      for (const client of blocking) client.disconnect();
+      connections.disconnect();
     },
   };
 }

@@ -61,6 +61,8 @@ export interface RedisJobsParts {
   readonly onError: (error: unknown, what: string) => void;
   /** Gets what BullMQ complains of, which may be often. */
   readonly onComplaint: (error: unknown) => void;
+  /** Called when Redis handed out a job. */
+  readonly onTaken: () => void;
   /** Gets what became of each attempt to schedule: null when Redis took it. */
   readonly onSent: (error: unknown) => void;
   readonly fault: () => Promise<string | null>;
@@ -78,7 +80,7 @@ export interface RedisJobs extends Jobs {
  * again what is still to be done.
  */
 export function redisJobs(parts: RedisJobsParts): RedisJobs {
-  const { client, isUp, prefix, clock, onError, onComplaint, onSent, fault } = parts;
+  const { client, isUp, prefix, clock, onError, onComplaint, onTaken, onSent, fault } = parts;
   // By the hash of a job's key, the earliest moment that was sent: at a thousand claims a second only the first lease end
   // matters. A moment that has passed does not count, so what Redis lost is held back no longer than until then.
   const sent = new LRUCache<string, number>({ max: REMEMBERED });
@@ -124,6 +126,7 @@ export function redisJobs(parts: RedisJobsParts): RedisJobs {
   };
 
   const takeUp = async (queued: QueuedJob<unknown>, token: string | undefined): Promise<void> => {
+    onTaken();
     const parsed = QUEUED.safeParse(queued.data);
     if (!parsed.success) return onError(parsed.error, `a job that is none was dropped from ${queued.queueName}`);
     const { job, atMs } = parsed.data;
@@ -146,7 +149,7 @@ export function redisJobs(parts: RedisJobsParts): RedisJobs {
     const rest = async () => {
       await worker.pause(true);
       await pause(WORKER_RETRY_MS, undefined, { ref: false });
-      await worker.resume();
+      if (!isStopped) await worker.resume();
     };
     return worker.on('error', (error) => {
       onComplaint(error);

@@ -4,6 +4,10 @@
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Signal, StatesSignal } from '../../ports/signal.ts';
+import { isConnectionError } from './errors.ts';
+
+/** How long a replica that Redis did not let subscribe waits before it asks again, in milliseconds. */
+const SUBSCRIBE_AGAIN_MS = 5_000;
 
 /** What one replica tells the others: who it is, and the nodes of one turn of its event loop. */
 const MESSAGE = z.object({
@@ -33,18 +37,20 @@ export interface RedisSignalParts {
   readonly onError: (error: unknown, what: string) => void;
   /** Gets what became of each attempt to publish on a connection that is ready: null when it was taken. */
   readonly onSent: (error: unknown) => void;
+  /** Gets what became of each attempt to hear the other replicas: null when Redis lets us. */
+  readonly onSubscribed: (error: unknown) => void;
   readonly fault: () => Promise<string | null>;
 }
 
 /** Signals between replicas, and what belongs to their end. */
 export interface RedisSignal extends Signal {
-  /** Resolves when this replica hears the others for the first time. */
+  /** Resolves when this replica hears the others for the first time, or when Redis will not have it. */
   readonly listening: Promise<void>;
 }
 
 /** Signals within this process, by Redis' publish and subscribe also to the other replicas. */
 export function redisSignal(parts: RedisSignalParts): RedisSignal {
-  const { publisher, subscriber, prefix, replicaId, onError, onSent, fault } = parts;
+  const { publisher, subscriber, prefix, replicaId, onError, onSent, onSubscribed, fault } = parts;
   const channel = `${prefix}:signals`;
   // Keyed by subscription, so that a listener that subscribed twice is called twice.
   const listeners = new Map<symbol, (signal: StatesSignal) => void>();
@@ -85,13 +91,22 @@ export function redisSignal(parts: RedisSignalParts): RedisSignal {
 
   subscriber.on('message', (_channel, text) => hear(text));
   const listening = new Promise<void>((resolve) => {
-    // At each connection; when it breaks before the answer, the next one subscribes again.
-    const subscribe = () =>
-      void subscriber.subscribe(channel).then(
-        () => resolve(),
-        () => {},
-      );
-    if (subscriber.status === 'ready') subscribe();
+    let again: NodeJS.Timeout | undefined;
+    const subscribe = async (): Promise<void> => {
+      clearTimeout(again);
+      try {
+        await subscriber.subscribe(channel);
+        onSubscribed(null);
+      } catch (error) {
+        // When the connection broke before the answer, the next one subscribes again.
+        if (isConnectionError(error)) return;
+        onSubscribed(error);
+        again = setTimeout(subscribeIfReady, SUBSCRIBE_AGAIN_MS).unref();
+      }
+      resolve();
+    };
+    const subscribeIfReady = () => void (subscriber.status === 'ready' && subscribe());
+    subscribeIfReady();
     subscriber.on('ready', subscribe);
   });
 
