@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { classOf, runStatusOf, STATE_STATUSES, type StateStatus, type StatusClass, stepsTo } from '../../src/domain/status.ts';
+import {
+  classOf,
+  runStatusOf,
+  STATE_STATUSES,
+  type StateStatus,
+  type StatusClass,
+  stepsTo,
+} from '../../src/domain/status.ts';
 
 /** Protocol section 2. */
 const CLASSES: Readonly<Record<StateStatus, StatusClass>> = {

@@ -4,10 +4,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import http from 'node:http';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { suite, type TestContext, test } from 'node:test';
+import { suite, test } from 'node:test';
 import {
   type Child,
   type Exit,
@@ -21,6 +20,7 @@ import {
   until,
 } from '../support/server-process.ts';
 import { Client } from './client.ts';
+import { beginCall, beginLongPoll } from './half-call.ts';
 
 const PROJECT = resolve(import.meta.dirname, '../..');
 /** How long a stop may take. */
@@ -154,51 +154,6 @@ suite('.env', () => {
     assert.ok(!readFileSync(join(dataDir, 'keys.env'), 'utf8').includes('from-dotenv'));
   });
 });
-
-/** A call of which the server has the head but not the body. */
-interface HalfCall {
-  /** Sends the body and gives the answer. */
-  finish(body: unknown): Promise<{ readonly status: number | undefined; readonly body: unknown }>;
-  /** Resolves when the connection broke. */
-  readonly broken: Promise<void>;
-}
-
-/** Begins a call; resolves when the server has answered its head with `100 Continue`, so that it is in flight. */
-async function beginCall(t: TestContext, server: ServerProcess, path: string): Promise<HalfCall> {
-  const request = http.request(server.url + path, {
-    method: 'POST',
-    agent: new http.Agent({ keepAlive: true }),
-    headers: { 'x-api-key': server.key, 'content-type': 'application/json', expect: '100-continue' },
-  });
-  t.after(() => request.destroy());
-  const broken = new Promise<void>((resolve) => request.once('error', () => resolve()));
-  const answered = new Promise<http.IncomingMessage>((resolve) => request.once('response', resolve));
-  request.flushHeaders();
-  await new Promise<void>((resolve) => request.once('continue', resolve));
-  return {
-    broken,
-    finish: async (body) => {
-      request.end(JSON.stringify(body));
-      const response = await answered;
-      const text = (await response.setEncoding('utf8').toArray()).join('');
-      return { status: response.statusCode, body: JSON.parse(text) };
-    },
-  };
-}
-
-/** A long poll that the server has taken in. */
-interface LongPoll {
-  readonly answer: ReturnType<HalfCall['finish']>;
-}
-
-async function beginLongPoll(t: TestContext, server: ServerProcess, namespace: string): Promise<LongPoll> {
-  const path = `/v0/namespace/${namespace}/states/enqueue`;
-  const half = await beginCall(t, server, path);
-  const answer = half.finish({ nodes: ['Idle'], batch_size: 1, wait_ms: 60_000 });
-  // What is asked later, on another connection, is answered when the body of the poll has been read.
-  for (let turn = 0; turn < 3; turn += 1) await server.call('GET', '/health');
-  return { answer };
-}
 
 async function exitWithin(ms: number, server: ServerProcess): Promise<Exit> {
   return until('the end of the process', async () => !server.child.isRunning && server.child.exited, ms);

@@ -47,9 +47,13 @@ const PASSING_CODES: ReadonlySet<unknown> = new Set([
   13_436, 14_031,
 ]);
 
+/** What the system says of a connection that broke; the driver lets some of it through as it is. */
+const BROKEN_CONNECTION: ReadonlySet<unknown> = new Set(['EPIPE', 'ECONNRESET', 'ECONNREFUSED', 'ETIMEDOUT']);
+
 /** Whether an error comes from the way to the database, or from its state, and not from the call. */
 export function isPassing(error: unknown): error is Error {
   const { mongo: driver, MongooseError } = mongoose;
+  if (error instanceof Error && 'code' in error && BROKEN_CONNECTION.has(error.code)) return true;
   if (error instanceof MongooseError) return error.name === 'MongooseServerSelectionError';
   if (!(error instanceof driver.MongoError)) return false;
   if (error instanceof driver.MongoWriteConcernError) return true;

@@ -1,6 +1,13 @@
 /** Replicas in processes of their own that share a real MongoDB and a real Redis. */
 import { randomBytes } from 'node:crypto';
-import { freePort, freshDatabaseName, type RedisServer, startMongo, startRedis } from '../../support/backends.ts';
+import {
+  freePort,
+  freshDatabaseName,
+  type MongoServer,
+  type RedisServer,
+  startMongo,
+  startRedis,
+} from '../../support/backends.ts';
 import { type Balancer, startBalancer } from '../../support/balancer.ts';
 import { type Scope, type ServerProcess, startServer } from '../../support/server-process.ts';
 
@@ -14,11 +21,24 @@ export interface ClusterOptions {
 
 /** Replicas that serve, with what they share. */
 export interface Cluster {
+  readonly mongo: MongoServer;
   readonly redis: RedisServer;
   /** Each keeps its port across restarts. */
   readonly replicas: readonly [ServerProcess, ...ServerProcess[]];
   /** What callers send as x-api-key. */
   readonly key: string;
+}
+
+/** The settings that make replicas a cluster of their own: the servers, a new database, and new keys. */
+export function sharedSettings(mongoUri: string, redisUrl: string) {
+  return {
+    LOG_LEVEL: 'error',
+    MONGO_URI: mongoUri,
+    MONGO_DATABASE_NAME: freshDatabaseName(),
+    REDIS_URL: redisUrl,
+    STATE_MANAGER_SECRET: randomBytes(16).toString('hex'),
+    SECRETS_ENCRYPTION_KEY: randomBytes(32).toString('base64url'),
+  } as const;
 }
 
 /**
@@ -28,19 +48,10 @@ export interface Cluster {
  */
 export async function startCluster(scope: Scope, { replicas, settings = {} }: ClusterOptions): Promise<Cluster> {
   const [mongo, redis] = await Promise.all([startMongo(scope, { own: true }), startRedis(scope, { own: true })]);
-  const key = randomBytes(16).toString('hex');
-  const shared = {
-    LOG_LEVEL: 'error',
-    ...settings,
-    MONGO_URI: mongo.uri,
-    MONGO_DATABASE_NAME: freshDatabaseName(),
-    REDIS_URL: redis.url,
-    STATE_MANAGER_SECRET: key,
-    SECRETS_ENCRYPTION_KEY: randomBytes(32).toString('base64url'),
-  };
+  const shared = { ...sharedSettings(mongo.uri, redis.url), ...settings };
   const start = async () => startServer(scope, { settings: { ...shared, PORT: `${await freePort()}` } });
   const [first, ...others] = await Promise.all([start(), ...Array.from({ length: replicas - 1 }, start)]);
-  return { redis, replicas: [first, ...others], key };
+  return { mongo, redis, replicas: [first, ...others], key: shared.STATE_MANAGER_SECRET };
 }
 
 /** Starts a round-robin balancer over the replicas, also over those that are down at the moment. */

@@ -6,7 +6,7 @@ import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { backendsSkip } from '../../support/backends.ts';
 import { type Answer, type ServerProcess, until } from '../../support/server-process.ts';
-import { type ClaimedState, Client, type RunState, type Texts, type Vertex } from '../client.ts';
+import { type ClaimedState, Client, type Run, type RunState, type Texts, type Vertex } from '../client.ts';
 import { startBalancerOver, startCluster } from './cluster.ts';
 
 const RUNS = 100;
@@ -121,6 +121,8 @@ class Tally {
   readonly givenBack = new Map<string, number>();
   /** What should not have happened, a line each. */
   readonly faults: string[] = [];
+  /** Claims of states that somebody else held, or had executed. */
+  handedOutTwice = 0;
   /** The states whose `executed` counted, by their ids. */
   readonly executed = new Map<string, Claimed>();
   /** The states whose `errored` counted. */
@@ -148,6 +150,7 @@ class Tally {
     this.claims.set(state.state_id, [...earlier, state]);
     const givenBack = this.givenBack.get(state.state_id) ?? 0;
     if (earlier.length > givenBack) {
+      this.handedOutTwice += 1;
       const until = earlier.map(({ lease_expires_at }) => lease_expires_at).join(', ');
       this.faults.push(`${state.state_id} was handed out again at ${new Date().toISOString()}, leased until ${until}`);
     }
@@ -350,6 +353,21 @@ function countsOf(states: readonly RunState[]): Record<string, number> {
   return Object.fromEntries([...groups].map(([identifier, group]) => [identifier, group.length]));
 }
 
+/** Counts what was answered as executed and did not stay so, and the states that unite beyond those implied. */
+async function countFaults(client: Client, runs: readonly Run[], { executed }: Tally) {
+  const succeeded = new Set<string>();
+  let unitedTwice = 0;
+  for (const { run_id } of runs) {
+    const states = await client.states(run_id);
+    for (const { id, status } of states) if (status === 'SUCCESS') succeeded.add(id);
+    const counts = countsOf(states.filter(({ status }) => status !== 'RETRY_CREATED'));
+    for (const { identifier, unites } of VERTICES) {
+      if (unites !== undefined) unitedTwice += Math.max(0, (counts[identifier] ?? 0) - (IMPLIED[identifier] ?? 0));
+    }
+  }
+  return { lost: [...executed.keys()].filter((id) => !succeeded.has(id)).length, unitedTwice };
+}
+
 /** Asserts that a run which has ended is what its graph implies, and keeps what was answered. */
 async function assertWhole(client: Client, runId: string, tally: Tally): Promise<RunGraph> {
   const { body: graph } = await client.call<RunGraph>('GET', `states/run/${runId}/graph`);
@@ -415,6 +433,11 @@ test('10,000 states end whole while three replicas are killed', { skip: backends
   await working;
   const seconds = (performance.now() - startedAt) / 1000;
 
+  const { lost, unitedTwice } = await countFaults(client, runs, tally);
+  const { handedOutTwice } = tally;
+  const figures = `${lost} lost, ${handedOutTwice} handed out twice, ${unitedTwice} united twice`;
+  console.log(`kill -9 of replicas: ${figures}`);
+  assert.deepEqual({ lost, handedOutTwice, unitedTwice }, { lost: 0, handedOutTwice: 0, unitedTwice: 0 });
   assert.deepEqual(tally.faults, []);
   assert.deepEqual(runs.map(({ run_id }) => run_id).sort(), [...tally.runIds].sort());
   let states = 0;
@@ -437,6 +460,6 @@ test('10,000 states end whole while three replicas are killed', { skip: backends
       `replicas that were starting), ${seconds.toFixed(1)} s: ${claims} claims, ${tally.executed.size} executed, ` +
       `${tally.errored.size} errored, ${givenBack} put off, ${tally.forgotten} forgotten, ${retried} retried, ` +
       `${tally.unanswered} calls without an answer, ${tally.repeated} answers repeated, of which ` +
-      `${tally.countedBefore} had counted, ${tally.late} too late; none lost, none handed out twice`,
+      `${tally.countedBefore} had counted, ${tally.late} too late; ${figures}`,
   );
 });

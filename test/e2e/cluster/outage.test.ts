@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { before, describe, it, type TestContext } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import {
   backendsSkip,
   freePort,
@@ -332,27 +333,37 @@ function assertRefusal({ headers, body }: Answer): void {
 interface Figures {
   readonly states: number;
   readonly expired: number;
+  /** States that were answered as executed and did not stay so. */
+  readonly lost: number;
+  /** Claims of states that somebody had claimed before. */
+  readonly handedOutTwice: number;
+  /** States of vertices that unite, beyond those that the graphs imply. */
+  readonly unitedTwice: number;
 }
 
 /** Asserts that every run is what its graph implies, and kept all that was answered. */
 async function assertWhole(load: Load): Promise<Figures> {
-  const twice = [...load.claims].filter(([, times]) => times > 1);
-  assert.deepEqual(twice, [], 'a state was handed out twice');
+  const handedOutTwice = [...load.claims.values()].reduce((sum, times) => sum + times - 1, 0);
   const runs = await load.runs();
   assert.equal(runs.length, load.keys, 'one run for each key');
   assert.deepEqual(new Set(runs.map(({ run_id }) => run_id)), new Set(load.runIds.keys()));
   assert.deepEqual([...new Set(runs.map(({ status }) => status))], ['SUCCESS']);
   const statuses = new Map<string, string>();
   let expired = 0;
+  let unitedTwice = 0;
+  const wrong: unknown[] = [];
   for (const [runId, name] of load.runIds) {
     const graph = GRAPHS[name];
     const states = await load.states(runId);
     for (const { id, status } of states) statuses.set(id, status);
     const kept = states.filter(({ status }) => status !== 'RETRY_CREATED');
     const counts = Map.groupBy(kept, ({ identifier }) => identifier);
-    // One unites state too many would be one more of `subtotal` or `total`.
     const counted = Object.fromEntries([...counts].map(([identifier, group]) => [identifier, group.length]));
-    assert.deepEqual(counted, graph.implied, `run ${runId} of ${name}`);
+    for (const { identifier, unites } of graph.vertices) {
+      const implied: Readonly<Record<string, number>> = graph.implied;
+      if (unites !== undefined) unitedTwice += Math.max(0, (counted[identifier] ?? 0) - (implied[identifier] ?? 0));
+    }
+    if (!isDeepStrictEqual(counted, { ...graph.implied })) wrong.push({ runId, name, counted });
     assert.deepEqual([...new Set(kept.map(({ status }) => status))], ['SUCCESS']);
     for (const { status, error } of states) {
       if (status === 'RETRY_CREATED') assert.match(error ?? '', /^lease expired after \d+ s$/);
@@ -361,18 +372,20 @@ async function assertWhole(load: Load): Promise<Figures> {
     const last = kept.find(({ identifier }) => identifier === graph.last);
     assert.equal(await load.outputOf(name, runId, last?.id ?? ''), graph.gives, `what run ${runId} of ${name} gave`);
   }
-  const lost = [...load.executed].filter((id) => statuses.get(id) !== 'SUCCESS');
-  assert.deepEqual(lost, [], 'a state that was answered as executed did not stay so');
-  return { states: statuses.size, expired };
+  const lost = [...load.executed].filter((id) => statuses.get(id) !== 'SUCCESS').length;
+  assert.deepEqual({ lost, handedOutTwice, unitedTwice }, { lost: 0, handedOutTwice: 0, unitedTwice: 0 });
+  assert.deepEqual(wrong, [], 'the states of a run are those that its graph implies');
+  return { states: statuses.size, expired, lost, handedOutTwice, unitedTwice };
 }
 
 /** Prints what a load came to, in one line. */
-function report(name: string, load: Load, { states, expired }: Figures, more: string): void {
+function report(name: string, load: Load, figures: Figures, more: string): void {
+  const { states, expired, lost, handedOutTwice, unitedTwice } = figures;
   const refused = load.answers.filter(({ status }) => status === 503).length;
   const told = [
     `${load.runIds.size} runs of ${states} states`,
     `${load.claims.size} claimed, ${load.executed.size} answered as executed`,
-    '0 lost, 0 handed out twice, 0 united twice',
+    `${lost} lost, ${handedOutTwice} handed out twice, ${unitedTwice} united twice`,
     `${expired} leases expired, ${load.late} answers too late or again, ${refused} of ${load.answers.length} calls 503`,
     more,
   ];
@@ -579,9 +592,12 @@ describe('replicas that lose what they share', { skip: backendsSkip({ own: true 
             `that wait ${LONG_POLL_MS} ms: ${Math.round(Math.max(...pollsMs))} ms at most`,
         );
         assert.ok(refusals.length > 0, 'calls were refused');
-        assert.ok(slowest.tookMs <= LONGEST_REFUSAL_MS, `${slowest.what} took ${slowest.tookMs} ms`);
-        assert.ok(Math.max(...claimsMs) <= CLAIM_WAIT_MS + LONGEST_REFUSAL_MS);
-        assert.ok(Math.max(...pollsMs) <= LONG_POLL_MS + LONGEST_REFUSAL_MS);
+        // What a call that needs nothing takes at the same time on the same replicas: it waits for the machine only.
+        const bareMs = Math.max(...seen.filter(({ what }) => what === 'health').map(({ tookMs }) => tookMs));
+        const longestMs = LONGEST_REFUSAL_MS + bareMs;
+        assert.ok(slowest.tookMs <= longestMs, `${slowest.what} took ${slowest.tookMs} ms, a bare call ${bareMs} ms`);
+        assert.ok(Math.max(...claimsMs) <= CLAIM_WAIT_MS + longestMs);
+        assert.ok(Math.max(...pollsMs) <= LONG_POLL_MS + longestMs);
         await load.goesOn(600);
         const endedMs = await load.comesToItsEnd();
         const told = `ready ${readyMs} ms after its return; all ended after ${endedMs} ms`;

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, suite, test } from 'node:test';
 import { backendsSkip } from '../../support/backends.ts';
-import { type Scope, startCommand, suiteScope, temporaryFolder } from '../../support/server-process.ts';
+import { type Scope, startCommand, suiteScope, temporaryFolder, until } from '../../support/server-process.ts';
 import { Client } from '../client.ts';
 import { type Cluster, startCluster } from './cluster.ts';
 
@@ -114,9 +114,22 @@ suite('a state that becomes due on one replica', { skip: backendsSkip({ own: tru
 
   test('is found within the sweep by a long poll on another when Redis is gone', async () => {
     await cluster.redis.kill9();
-    const waitedMs = await round();
+    let isOver = false;
+    const waiting = round().finally(() => {
+      isOver = true;
+    });
+    // What a call that needs nothing takes meanwhile: it waits for the machine only.
+    let bareMs = 0;
+    const bare = until('the answer to the poll', async () => {
+      const startedAt = performance.now();
+      await Promise.all(cluster.replicas.map((replica) => replica.call('GET', '/health')));
+      bareMs = Math.max(bareMs, performance.now() - startedAt);
+      return isOver;
+    });
+    const [waitedMs] = await Promise.all([waiting, bare]);
     console.log(`signal: without Redis the poll was answered ${ms(waitedMs)} after the trigger`);
     // Beside the time between two sweeps: what a sweep and a call take.
-    assert.ok(waitedMs < SWEEP_SECONDS * 1000 + 1000, `it took ${ms(waitedMs)}`);
+    const longestMs = SWEEP_SECONDS * 1000 + 1000 + bareMs;
+    assert.ok(waitedMs < longestMs, `it took ${ms(waitedMs)}, a bare call ${ms(bareMs)}`);
   });
 });
