@@ -5,7 +5,7 @@
 import type { mongo } from 'mongoose';
 import type { ClaimToken, StateId } from '../../domain/ids.ts';
 import type { ClaimedState, ClaimRequest } from '../../ports/store.ts';
-import { BY_ID, type Database } from './database.ts';
+import { BY_ID, type Database, portionsOf } from './database.ts';
 import type { Leases } from './leases.ts';
 import { END_OF_TIME_MS } from './manual-retries.ts';
 import { collectionOf, type StateDocument } from './schema.ts';
@@ -31,12 +31,6 @@ export interface Claims {
   nextDueMs(namespace: string, nodeNames: readonly string[]): Promise<number | null>;
   /** Makes states due again whose claim nobody heard of: they would wait for their lease otherwise. */
   giveBackAbandoned(nowMs: number): Promise<void>;
-}
-
-function chunksOf<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
-    items.slice(index * size, (index + 1) * size),
-  );
 }
 
 function dueFilter(namespace: string, nodeNames: readonly string[]): Record<string, unknown> {
@@ -113,7 +107,7 @@ export function mongoClaims(parts: ClaimsParts): Claims {
   };
 
   const findDue = async (request: ClaimRequest, nodeNames: readonly string[]): Promise<readonly StateDocument[]> => {
-    const found = await Promise.all(chunksOf(nodeNames, NODES_AT_ONCE).map((names) => findSome(request, names)));
+    const found = await Promise.all(portionsOf(nodeNames, NODES_AT_ONCE).map((names) => findSome(request, names)));
     return fitting(found.flat(), request);
   };
 
@@ -197,7 +191,7 @@ export function mongoClaims(parts: ClaimsParts): Claims {
     giveBackAbandoned,
     nextDueMs: async (namespace, nodeNames) => {
       const found = await Promise.all(
-        chunksOf(nodeNames, NODES_AT_ONCE).map((names) =>
+        portionsOf(nodeNames, NODES_AT_ONCE).map((names) =>
           states
             .findOne({ ...dueFilter(namespace, names), dueAtMs: { $lt: END_OF_TIME_MS } })
             .sort({ dueAtMs: 1, _id: 1 })

@@ -114,6 +114,13 @@ export function refuseTooLarge(what: string, ...texts: readonly (string | null |
   throw tooLarge(`${what} takes ${bytes} bytes`);
 }
 
+/** Items in portions of a size, for queries that name many. */
+export function portionsOf<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
+}
+
 /** Opens a connection; resolves when a server that takes writes was found. */
 function connect(uri: string, databaseName: string): Promise<Connection> {
   return mongoose

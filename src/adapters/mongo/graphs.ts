@@ -6,7 +6,7 @@ import { LRUCache } from 'lru-cache';
 import type { GraphDefinition, GraphName } from '../../domain/graph.ts';
 import { nodesUsedBy } from '../../domain/validate-nodes.ts';
 import type { GraphStore, Slot, StoredGraph } from '../../ports/store.ts';
-import { type Database, isDuplicate, refuseTooLarge } from './database.ts';
+import { type Database, isDuplicate, portionsOf, refuseTooLarge } from './database.ts';
 import { keyOfNode } from './nodes.ts';
 import { collectionOf, type GraphDocument, type GraphVersionDocument } from './schema.ts';
 
@@ -172,7 +172,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
     const { $set, $unset } = nextSlotUpdate(merged(schedule, slots));
     const { matchedCount } = await collectionOf(graphs).updateOne(
       { _id, namespace, revision, slots },
-      { $set: { ...contentOf(graph), ...$set }, ...(Object.keys($unset).length > 0 ? { $unset } : {}) },
+      { $set: { ...contentOf(graph), ...$set }, $unset },
     );
     if (matchedCount === 1) return 'done';
     return (await read(graph))?.revision === revision ? 'slots moved' : 'conflict';
@@ -239,8 +239,8 @@ export function mongoGraphs({ models }: Database): GraphStore {
     invalidUsing: async (nodes) => {
       const keys = [...new Set(nodes.map(keyOfNode))];
       const found = new Map<string, StoredGraph>();
-      for (let from = 0; from < keys.length; from += NODES_AT_ONCE) {
-        const uses = { $in: keys.slice(from, from + NODES_AT_ONCE) };
+      for (const names of portionsOf(keys, NODES_AT_ONCE)) {
+        const uses = { $in: names };
         const some = await graphs
           .find({ uses, validationStatus: 'INVALID' })
           .select({ firings: 0 })

@@ -9,7 +9,7 @@ import type { StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { JoinQuestion } from '../../domain/plan-next.ts';
 import type { NewState, Place } from '../../domain/state.ts';
-import { BY_ID, type Database } from './database.ts';
+import { BY_ID, type Database, portionsOf } from './database.ts';
 import { gather } from './gather.ts';
 import type { StateDocument } from './schema.ts';
 import { textOfKey, within } from './state-documents.ts';
@@ -44,8 +44,8 @@ async function readSteps(
   fields: Record<string, 1>,
 ): Promise<StateDocument[]> {
   const found: StateDocument[] = [];
-  for (let from = 0; from < ids.length; from += AT_ONCE) {
-    const filter = { namespace: within(spaces), _id: { $in: ids.slice(from, from + AT_ONCE) } };
+  for (const some of portionsOf(ids, AT_ONCE)) {
+    const filter = { namespace: within(spaces), _id: { $in: some } };
     found.push(...(await models.states.find(filter).hint(BY_ID).select(fields).lean<StateDocument[]>()));
   }
   return found;

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { NodeName } from '../../domain/validate-nodes.ts';
+import { portionsOf } from './database.ts';
 import { keyOfNode } from './nodes.ts';
 import type { Models, NodeDocument } from './schema.ts';
 
@@ -30,8 +31,7 @@ export class Leases {
     const ids = names.map((name) => keyOfNode({ namespace, name }));
     const found = new Map(ids.map((id) => [id, this.#seconds.get(id)]));
     const unknown = ids.filter((id) => found.get(id) === undefined);
-    for (let from = 0; from < unknown.length; from += AT_ONCE) {
-      const some = unknown.slice(from, from + AT_ONCE);
+    for (const some of portionsOf(unknown, AT_ONCE)) {
       const read = await this.#read(namespace, some);
       for (const id of some) {
         const lease = { seconds: read.get(id) ?? null };

@@ -15,6 +15,13 @@ import { documentOf } from './state-documents.ts';
 /** The end of time, as far as a date can tell it, in Unix milliseconds: a state that is due then is held back. */
 export const END_OF_TIME_MS = 8.64e15;
 
+/** A retry of which something is still to be done. */
+type BegunRetry = ManualRetryDocument & Required<Pick<ManualRetryDocument, 'todo'>>;
+
+function isBegun(retry: ManualRetryDocument): retry is BegunRetry {
+  return retry.todo !== undefined;
+}
+
 type Decision = { readonly isMade: true } | { readonly isMade: false; readonly status: StateStatus };
 
 /** The `_id` of a caller's key for a vertex of a run. */
@@ -23,24 +30,21 @@ export function idOfRetry({ run, identifier }: Pick<Identity, 'run' | 'identifie
 }
 
 /** Tells the run that its counts are no longer final: before anything of the retry can be seen. */
-async function announce({ runs }: Database, { attempt, run, todo }: ManualRetryDocument): Promise<void> {
-  if (todo === undefined) return;
+async function announce({ runs }: Database, { attempt, run, todo }: BegunRetry): Promise<void> {
   await runs.update({
     filter: { _id: run, namespace: todo.retry.graphNamespace },
     update: { $addToSet: { retries: attempt }, $inc: { retriesBegun: 1 }, $unset: { counts: 1 } },
   });
 }
 
-async function withdraw({ runs }: Database, { attempt, run, todo }: ManualRetryDocument): Promise<void> {
-  if (todo === undefined) return;
+async function withdraw({ runs }: Database, { attempt, run, todo }: BegunRetry): Promise<void> {
   const filter = { _id: run, namespace: todo.retry.graphNamespace };
   await runs.update({ filter, update: { $pull: { retries: attempt } } });
 }
 
 /** Makes the change of the state, or finds out that it was made, or that it cannot be made any more. */
-async function decide(database: Database, retry: ManualRetryDocument): Promise<Decision> {
+async function decide(database: Database, retry: BegunRetry): Promise<Decision> {
   const { _id, namespace, state, attempt, todo } = retry;
-  if (todo === undefined) return { isMade: true };
   await announce(database, retry);
   const { states, manualRetries } = database.models;
   const made = await collectionOf(states).updateOne(
@@ -63,9 +67,8 @@ async function decide(database: Database, retry: ManualRetryDocument): Promise<D
  * cannot be claimed before the failed one has let go of its keys: it is the last to hold them, and so the one that asks
  * for their joins when it ends.
  */
-async function settle(database: Database, retry: ManualRetryDocument): Promise<boolean> {
+async function settle(database: Database, retry: BegunRetry): Promise<boolean> {
   const { _id, namespace, state, attempt, todo } = retry;
-  if (todo === undefined) return false;
   const { dueAtMs } = todo.retry;
   const isNew = await database.states.insert({ ...todo.retry, dueAtMs: END_OF_TIME_MS });
   await database.states.update({
@@ -87,7 +90,7 @@ async function settle(database: Database, retry: ManualRetryDocument): Promise<b
  * @returns the new state if it came into being just now; null otherwise, and for a retry that came too late.
  */
 export async function completeRetry(database: Database, retry: ManualRetryDocument): Promise<StateDocument | null> {
-  if (retry.todo === undefined || !(await decide(database, retry)).isMade) return null;
+  if (!isBegun(retry) || !(await decide(database, retry)).isMade) return null;
   return (await settle(database, retry)) ? retry.todo.retry : null;
 }
 
@@ -96,7 +99,7 @@ export async function isUsed(database: Database, namespace: string, _id: string)
   for (;;) {
     const found = await database.models.manualRetries.findOne({ _id, namespace }).lean<ManualRetryDocument>();
     if (found === null) return false;
-    if (found.todo === undefined) return true;
+    if (!isBegun(found)) return true;
     await completeRetry(database, found);
   }
 }
@@ -134,7 +137,7 @@ export async function retryState(
   const { change, retry, fanoutId, attempt, orLater } = request;
   const { id, namespace, ...facts } = identity;
   const { atMs, cause, from, to } = change;
-  const document: ManualRetryDocument = {
+  const document: BegunRetry = {
     _id: idOfRetry(identity, fanoutId),
     namespace,
     run: identity.run,

@@ -1,7 +1,7 @@
 import type { mongo } from 'mongoose';
 import type { NodeName } from '../../domain/validate-nodes.ts';
 import type { NodeStore, StoredNode } from '../../ports/store.ts';
-import { isDuplicate } from './database.ts';
+import { isDuplicate, portionsOf } from './database.ts';
 import { collectionOf, type Models, type NodeDocument } from './schema.ts';
 
 /** Nodes that one query asks for: more in one `$in` cost more than they save. */
@@ -71,8 +71,7 @@ export function mongoNodes({ nodes }: Models, leases: { forget(nodes: readonly N
     const found: NodeDocument[] = [];
     for (const [namespace, group] of Map.groupBy(names, (name) => name.namespace)) {
       const ids = [...new Set(group.map(keyOfNode))];
-      for (let from = 0; from < ids.length; from += AT_ONCE) {
-        const some = ids.slice(from, from + AT_ONCE);
+      for (const some of portionsOf(ids, AT_ONCE)) {
         found.push(...(await nodes.find({ namespace, _id: { $in: some } }).lean<NodeDocument[]>()));
       }
     }

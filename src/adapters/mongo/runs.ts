@@ -11,11 +11,11 @@ import type { RunId } from '../../domain/ids.ts';
 import type { NewState } from '../../domain/state.ts';
 import type { Cause, RunCounts, StatusClass } from '../../domain/status.ts';
 import type { IdempotencyKey, NewRun, RunStore } from '../../ports/store.ts';
-import { type Database, isDuplicate, isPassing, refuseTooLarge } from './database.ts';
+import { type Database, isDuplicate, isPassing, portionsOf, refuseTooLarge } from './database.ts';
 import type { IdempotencyDocument, RunDocument, StateDocument } from './schema.ts';
 import { documentOf, factsOfRun, within } from './state-documents.ts';
 
-/** Runs that are counted, and keys that are forgotten, in one command. */
+/** Runs that are counted in one command. */
 const AT_ONCE = 500;
 
 /** The document of a new run, which carries its root state until that is stored. */
@@ -127,8 +127,8 @@ const NOTHING_COUNTED: RunCounts = { pending: 0, success: 0, errored: 0, retried
 async function count(database: Database, runs: readonly RunDocument[]): Promise<ReadonlyMap<RunId, RunCounts>> {
   const counted = new Map<RunId, RunCounts>();
   const spaces = [...new Set(runs.flatMap((run) => run.spaces))];
-  for (let from = 0; from < runs.length; from += AT_ONCE) {
-    const ids = runs.slice(from, from + AT_ONCE).map(({ _id }) => _id);
+  for (const some of portionsOf(runs, AT_ONCE)) {
+    const ids = some.map(({ _id }) => _id);
     const groups = await database.models.states.aggregate<{
       readonly _id: { readonly run: RunId; readonly counted: StatusClass };
       readonly count: number;

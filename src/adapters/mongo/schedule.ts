@@ -78,7 +78,7 @@ async function moveSlot(
       { _id, namespace, slots: graph.slots },
       {
         $set,
-        ...(Object.keys($unset).length > 0 ? { $unset } : {}),
+        $unset,
         ...(firing === null ? {} : { $push: { firings: firing }, $min: { firingsSinceMs: firing.atMs } }),
       },
     );

@@ -145,13 +145,12 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): Mo
     refuseUnstorable(update, follow);
     const isMade = await database.states.update({
       filter: { _id: id, namespace, ...guardFilter(change, change.atMs) },
-      update: update,
+      update,
       proof: { _id: id, namespace, endedBy: promised.mark },
     });
     reads.forgetClaimed(id);
     if (!isMade) return conflict(identity);
-    const isWhole = follow.states.length === 0 && follow.questions.length === 0;
-    return isWhole ? { kind: 'done', created: [] } : complete(promised);
+    return update.$set.todo === undefined ? { kind: 'done', created: [] } : complete(promised);
   };
 
   const store: StateStore = {
