@@ -2,6 +2,7 @@ import { backendsSkip, startMongo } from '../support/backends.ts';
 import { openTestDatabase, type TestDatabase } from '../support/mongo-store.ts';
 import { suiteScope } from '../support/server-process.ts';
 import type { OpenedStore } from './store/opened.ts';
+import { openedOn } from './store/opened-on-mongo.ts';
 import { testStore } from './store/suites.ts';
 
 const skip = backendsSkip({ kinds: ['mongo'] });
@@ -17,18 +18,7 @@ async function makeDatabase(): Promise<TestDatabase> {
 
 async function openOnMongo(): Promise<OpenedStore> {
   database ??= makeDatabase();
-  const { openStore, empty } = await database;
-  await empty();
-  let store = await openStore();
-  return {
-    store,
-    reopen: async () => {
-      await store.close();
-      store = await openStore();
-      return store;
-    },
-    close: () => store.close(),
-  };
+  return openedOn(await database);
 }
 
 testStore('the MongoDB store', openOnMongo, { skip });

@@ -5,8 +5,10 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as moment } from 'node:timers/promises';
+import { random, range } from '../support/random.ts';
 import { type ServerProcess, startServer, until } from '../support/server-process.ts';
-import { type ClaimedState, Client, type RunState, type StateDetail, type Texts, type Vertex } from './client.ts';
+import { type ClaimedState, Client, type RunState, type StateDetail, type Texts } from './client.ts';
+import { DELIVERIES, impliedByDeliveries } from './deliveries.ts';
 
 const KILLS = 20;
 const REGIONS = 6;
@@ -16,41 +18,7 @@ const LEASE_SECONDS = 2;
 const GRAPH = 'deliveries';
 
 /** How many states of each vertex a run implies: 1,000 in all. */
-const IMPLIED: Readonly<Record<string, number>> = {
-  start: 1,
-  region: REGIONS,
-  order: REGIONS * ORDERS,
-  ship: REGIONS * ORDERS,
-  subtotal: REGIONS,
-  total: 1,
-  report: 1,
-  done: 1,
-};
-
-const VERTICES: readonly Vertex[] = [
-  { identifier: 'start', node_name: 'Start', inputs: { x: '' }, next_nodes: ['region'] },
-  { identifier: 'region', node_name: 'Region', inputs: { x: '' }, next_nodes: ['order'] },
-  { identifier: 'order', node_name: 'Order', inputs: { x: '${{ region.outputs.y }}' }, next_nodes: ['ship'] },
-  { identifier: 'ship', node_name: 'Ship', inputs: { x: '${{ order.outputs.y }}' }, next_nodes: ['subtotal'] },
-  {
-    identifier: 'subtotal',
-    node_name: 'Sum',
-    inputs: { x: '${{ ship.outputs.y }}' },
-    unites: { identifier: 'region' },
-    next_nodes: ['total'],
-  },
-  {
-    identifier: 'total',
-    node_name: 'Sum',
-    inputs: { x: '${{ subtotal.outputs.y }}' },
-    unites: { identifier: 'start' },
-    next_nodes: ['report'],
-  },
-  { identifier: 'report', node_name: 'Echo', inputs: { x: '${{ total.outputs.y }}' }, next_nodes: ['done'] },
-  { identifier: 'done', node_name: 'Echo', inputs: { x: '${{ report.outputs.y }}' } },
-];
-
-const range = (length: number) => Array.from({ length }, (_, index) => index);
+const IMPLIED = impliedByDeliveries({ regions: REGIONS, orders: ORDERS });
 
 /** What the nodes do: pure, so that a retry gives the same. */
 const NODES: Readonly<Record<string, (x: string) => Texts[]>> = {
@@ -65,17 +33,6 @@ const NODES: Readonly<Record<string, (x: string) => Texts[]>> = {
 /** The orders of a region, in the order in which they fan out. */
 const ordersOf = (region: string) => range(ORDERS).map((order) => `${region} order ${order}`);
 const REGION_NAMES = range(REGIONS).map((region) => `region ${region}`);
-
-/** Numbers from 0 to 1 that only depend on the seed (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** What the workers saw. */
 class Tally {
@@ -246,7 +203,7 @@ test(`a run of 1,000 states ends whole, whenever the process is killed`, async (
   const client = new Client(server, 'killed');
   await client.register(Object.fromEntries(Object.keys(NODES).map((name) => [name, { in: ['x'], out: ['y'] }])));
   const retryPolicy = { max_retries: 50, strategy: 'FIXED', backoff_factor: 10 };
-  assert.deepEqual(await client.putGraph(GRAPH, VERTICES, { retry_policy: retryPolicy }), []);
+  assert.deepEqual(await client.putGraph(GRAPH, DELIVERIES, { retry_policy: retryPolicy }), []);
 
   const workers = new Workers(client, numbers);
   t.after(() => workers.stop());

@@ -10,6 +10,7 @@ import type { NewState } from '../../../src/domain/state.ts';
 import type { Change, ClaimedState, NewRun, Store, UnfinishedChange } from '../../../src/ports/store.ts';
 import { backendsSkip, startMongo } from '../../support/backends.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
+import { range } from '../../support/random.ts';
 import {
   AT_MS,
   changeTo,
@@ -39,7 +40,6 @@ const SPACES = [SPACE, 'other', 'third', 'fourth'];
 const RUNS_PER_SPACE = 60;
 const STATES_PER_RUN = 20;
 
-const range = (length: number) => Array.from({ length }, (_, index) => index);
 const node = (index: number) => `node ${index}`;
 const MANY_NODES = range(NODES).map(node);
 

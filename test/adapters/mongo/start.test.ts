@@ -13,6 +13,7 @@ import type { Store } from '../../../src/ports/store.ts';
 import { testClaims } from '../../contracts/store/claims.ts';
 import { testJoins } from '../../contracts/store/joins.ts';
 import { type OpenedStore, startClaimed } from '../../contracts/store/opened.ts';
+import { openedOn } from '../../contracts/store/opened-on-mongo.ts';
 import { testRuns } from '../../contracts/store/runs.ts';
 import { testStates } from '../../contracts/store/states.ts';
 import { backendsSkip, freePort, freshDatabaseName, startMongo } from '../../support/backends.ts';
@@ -279,18 +280,7 @@ describe('a replica set', { skip }, () => {
 
   const openOnReplicaSet = async (): Promise<OpenedStore> => {
     database ??= databases.make();
-    const { openStore, empty } = await database;
-    await empty();
-    let store = await openStore();
-    return {
-      store,
-      reopen: async () => {
-        await store.close();
-        store = await openStore();
-        return store;
-      },
-      close: () => store.close(),
-    };
+    return openedOn(await database);
   };
 
   describe('states', () => testStates(openOnReplicaSet));

@@ -5,8 +5,10 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { backendsSkip } from '../../support/backends.ts';
+import { random, range } from '../../support/random.ts';
 import { type Answer, type ServerProcess, until } from '../../support/server-process.ts';
-import { type ClaimedState, Client, type Run, type RunState, type Texts, type Vertex } from '../client.ts';
+import { type ClaimedState, Client, type Run, type RunState, type Texts } from '../client.ts';
+import { DELIVERIES, impliedByDeliveries } from '../deliveries.ts';
 import { startBalancerOver, startCluster } from './cluster.ts';
 
 const RUNS = 100;
@@ -29,16 +31,7 @@ const PUTS_OFF = 0.04;
 const FORGETS = 0.005;
 
 /** How many states of each vertex a run implies: 100 in all. */
-const IMPLIED: Readonly<Record<string, number>> = {
-  start: 1,
-  region: REGIONS,
-  order: REGIONS * ORDERS,
-  ship: REGIONS * ORDERS,
-  subtotal: REGIONS,
-  total: 1,
-  report: 1,
-  done: 1,
-};
+const IMPLIED = impliedByDeliveries({ regions: REGIONS, orders: ORDERS });
 
 /** How many of them workers execute; the others are further outputs of a fan-out. */
 const EXECUTED_PER_RUN = 1 + 1 + REGIONS + REGIONS * ORDERS + REGIONS + 1 + 1 + 1;
@@ -55,31 +48,6 @@ const FOLLOWERS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   done: {},
 };
 
-const VERTICES: readonly Vertex[] = [
-  { identifier: 'start', node_name: 'Start', inputs: { x: '' }, next_nodes: ['region'] },
-  { identifier: 'region', node_name: 'Region', inputs: { x: '' }, next_nodes: ['order'] },
-  { identifier: 'order', node_name: 'Order', inputs: { x: '${{ region.outputs.y }}' }, next_nodes: ['ship'] },
-  { identifier: 'ship', node_name: 'Ship', inputs: { x: '${{ order.outputs.y }}' }, next_nodes: ['subtotal'] },
-  {
-    identifier: 'subtotal',
-    node_name: 'Sum',
-    inputs: { x: '${{ ship.outputs.y }}' },
-    unites: { identifier: 'region' },
-    next_nodes: ['total'],
-  },
-  {
-    identifier: 'total',
-    node_name: 'Sum',
-    inputs: { x: '${{ subtotal.outputs.y }}' },
-    unites: { identifier: 'start' },
-    next_nodes: ['report'],
-  },
-  { identifier: 'report', node_name: 'Echo', inputs: { x: '${{ total.outputs.y }}' }, next_nodes: ['done'] },
-  { identifier: 'done', node_name: 'Echo', inputs: { x: '${{ report.outputs.y }}' } },
-];
-
-const range = (length: number) => Array.from({ length }, (_, index) => index);
-
 /** What the nodes do. Of `Ship` the outputs say whose answer it was that counted. */
 const NODES: Readonly<Record<string, (x: string, claim: string) => Texts[]>> = {
   Start: () => [{ y: 'started' }],
@@ -92,17 +60,6 @@ const NODES: Readonly<Record<string, (x: string, claim: string) => Texts[]>> = {
 
 /** All orders of a run, in the order in which they fan out. */
 const ALL_ORDERS = range(REGIONS).flatMap((region) => range(ORDERS).map((order) => `region ${region} order ${order}`));
-
-/** Numbers from 0 to 1 that only depend on the seed (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** A state in a worker's hands. */
 interface Claimed extends ClaimedState {
@@ -361,7 +318,7 @@ async function countFaults(client: Client, runs: readonly Run[], { executed }: T
     const states = await client.states(run_id);
     for (const { id, status } of states) if (status === 'SUCCESS') succeeded.add(id);
     const counts = countsOf(states.filter(({ status }) => status !== 'RETRY_CREATED'));
-    for (const { identifier, unites } of VERTICES) {
+    for (const { identifier, unites } of DELIVERIES) {
       if (unites !== undefined) unitedTwice += Math.max(0, (counts[identifier] ?? 0) - (IMPLIED[identifier] ?? 0));
     }
   }
@@ -412,7 +369,7 @@ test('10,000 states end whole while three replicas are killed', { skip: backends
   const client = new Client(cluster.replicas[0], NAMESPACE);
   await client.register(Object.fromEntries(Object.keys(NODES).map((name) => [name, { in: ['x'], out: ['y'] }])));
   const retryPolicy = { max_retries: 100, strategy: 'EXPONENTIAL_FULL_JITTER', backoff_factor: 50, max_delay: 500 };
-  assert.deepEqual(await client.putGraph(GRAPH, VERTICES, { retry_policy: retryPolicy }), []);
+  assert.deepEqual(await client.putGraph(GRAPH, DELIVERIES, { retry_policy: retryPolicy }), []);
 
   const startedAt = performance.now();
   const workers = new Workers(url, cluster.key, numbers);

@@ -14,6 +14,7 @@ import {
   startMongo,
   startRedis,
 } from '../../support/backends.ts';
+import { range } from '../../support/random.ts';
 import {
   type Answer,
   type Scope,
@@ -23,6 +24,7 @@ import {
   until,
 } from '../../support/server-process.ts';
 import { type ClaimedState, Client, type Run, type RunState, type Texts, type Vertex } from '../client.ts';
+import { impliedByUnited, UNITED } from '../deliveries.ts';
 
 const REPLICAS = 2;
 const WORKERS = 10;
@@ -41,28 +43,6 @@ const REGIONS = 3;
 const ORDERS = 12;
 const CHAIN = 8;
 
-const range = (length: number) => Array.from({ length }, (_, index) => index);
-
-const FAN_OUT: readonly Vertex[] = [
-  { identifier: 'start', node_name: 'Start', inputs: { x: '' }, next_nodes: ['region'] },
-  { identifier: 'region', node_name: 'Region', inputs: { x: '' }, next_nodes: ['order'] },
-  { identifier: 'order', node_name: 'Order', inputs: { x: '${{ region.outputs.y }}' }, next_nodes: ['ship'] },
-  { identifier: 'ship', node_name: 'Ship', inputs: { x: '${{ order.outputs.y }}' }, next_nodes: ['subtotal'] },
-  {
-    identifier: 'subtotal',
-    node_name: 'Sum',
-    inputs: { x: '${{ ship.outputs.y }}' },
-    unites: { identifier: 'region' },
-    next_nodes: ['total'],
-  },
-  {
-    identifier: 'total',
-    node_name: 'Sum',
-    inputs: { x: '${{ subtotal.outputs.y }}' },
-    unites: { identifier: 'start' },
-  },
-];
-
 const LINE: readonly Vertex[] = range(CHAIN).map((index) => {
   const inputs = { x: index === 0 ? '0' : `\${{ step${index - 1}.outputs.y }}` };
   const next = index + 1 < CHAIN ? { next_nodes: [`step${index + 1}`] } : {};
@@ -72,15 +52,8 @@ const LINE: readonly Vertex[] = range(CHAIN).map((index) => {
 /** The graphs, with how many states of each vertex a run of them implies. */
 const GRAPHS = {
   deliveries: {
-    vertices: FAN_OUT,
-    implied: {
-      start: 1,
-      region: REGIONS,
-      order: REGIONS * ORDERS,
-      ship: REGIONS * ORDERS,
-      subtotal: REGIONS,
-      total: 1,
-    },
+    vertices: UNITED,
+    implied: impliedByUnited({ regions: REGIONS, orders: ORDERS }),
     last: 'total',
     gives: JSON.stringify(range(REGIONS).flatMap((region) => range(ORDERS).map((order) => `${region}.${order}`))),
   },

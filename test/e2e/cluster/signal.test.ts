@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, suite, test } from 'node:test';
 import { backendsSkip } from '../../support/backends.ts';
+import { range } from '../../support/random.ts';
 import { type Scope, startCommand, suiteScope, temporaryFolder, until } from '../../support/server-process.ts';
 import { Client } from '../client.ts';
 import { type Cluster, startCluster } from './cluster.ts';
@@ -19,8 +20,6 @@ const LONG_POLL_MS = 30_000;
 
 const NODE = 'Echo';
 const GRAPH = 'single';
-
-const range = (length: number) => Array.from({ length }, (_, index) => index);
 
 /** The value that as many are below as above; of an even number the lower of the two in the middle. */
 function median(values: readonly number[]): number {

@@ -1,0 +1,15 @@
+/** The numbers from 0 on, so many of them. */
+export function range(length: number): number[] {
+  return Array.from({ length }, (_, index) => index);
+}
+
+/** Numbers from 0 to 1 that only depend on the seed (mulberry32). */
+export function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
