@@ -65,10 +65,13 @@ export class Oracle {
   readonly #vertices: ReadonlyMap<string, OracleVertex>;
   /** Every join in an order in which none leads to an earlier one. */
   readonly #joins: readonly (readonly [string, NonNullable<OracleVertex['unites']>])[];
+  readonly #targets: ReadonlySet<string>;
   readonly #named: ReadonlySet<string>;
   /** "along `next_nodes`, and along U'->M for a unites vertex M that no vertex names as next". */
   readonly #edges: ReadonlyMap<string, readonly string[]>;
   readonly #reached = new Map<string, ReadonlySet<string>>();
+  /** Each state's parents, by list of facts and then by id: asked for again and again while one list is judged. */
+  readonly #parents = new WeakMap<readonly Fact[], ReadonlyMap<string, readonly Fact[]>>();
 
   /** @param vertices in an order in which no edge leads back. */
   constructor(vertices: readonly OracleVertex[]) {
@@ -76,6 +79,7 @@ export class Oracle {
     this.#joins = vertices.flatMap(({ identifier, unites }) =>
       unites === null ? [] : [[identifier, unites] as const],
     );
+    this.#targets = new Set(this.#joins.map(([, unites]) => unites.identifier));
     this.#named = new Set(vertices.flatMap(({ nextNodes }) => nextNodes));
     const unnamed = this.#joins.filter(([identifier]) => !this.#named.has(identifier));
     this.#edges = new Map(
@@ -92,20 +96,22 @@ export class Oracle {
    * @param facts every state of the run as it stands before they are.
    */
   wanted(facts: readonly Fact[]): readonly ExpectedJoin[] {
-    const known = [...facts];
+    let known = facts;
     const wanted: ExpectedJoin[] = [];
     // A join that is created now is pending for those above it: the deepest owners and the first vertices come first.
-    const owners = facts.map((owner) => ({ owner, parents: this.parentsOf(known, owner) }));
+    const owners = facts
+      .filter(({ status, identifier }) => status === 'SUCCESS' && this.#targets.has(identifier))
+      .map((owner) => ({ owner, parents: this.parentsOf(known, owner) }));
     for (const { owner } of owners.toSorted((a, b) => b.parents.length - a.parents.length)) {
       for (const [join, unites] of this.#joins) {
-        if (unites.identifier !== owner.identifier || owner.status !== 'SUCCESS') continue;
+        if (unites.identifier !== owner.identifier) continue;
         if (known.some(({ identifier, parentId }) => identifier === join && parentId === owner.id)) continue;
         if (!this.#mayGo(known, owner, join, unites.strategy)) continue;
         const inputs = this.inputsOf(known, { identifier: join, parentId: owner.id });
         wanted.push({ owner: owner.id, join, inputs });
         const id = `${owner.id}:${join}`;
         const status = inputs === null ? 'NEXT_CREATED_ERROR' : 'CREATED';
-        known.push({ id, identifier: join, parentId: owner.id, status, outputs: null, slots: [] });
+        known = [...known, { id, identifier: join, parentId: owner.id, status, outputs: null, slots: [] }];
       }
     }
     return wanted;
@@ -152,10 +158,27 @@ export class Oracle {
     return inputs;
   }
 
-  /** "parents": every state on a state's own path, in order from the root. */
+  /** "parents": every state on the path of a state that is among the facts, in order from the root. */
   parentsOf(facts: readonly Fact[], state: Fact): readonly Fact[] {
-    const parent = facts.find(({ id }) => id === state.parentId);
-    return parent === undefined ? [] : [...this.parentsOf(facts, parent), parent];
+    return this.#parentsIn(facts).get(state.id) ?? [];
+  }
+
+  #parentsIn(facts: readonly Fact[]): ReadonlyMap<string, readonly Fact[]> {
+    const known = this.#parents.get(facts);
+    if (known !== undefined) return known;
+    const byId = new Map(facts.map((fact) => [fact.id, fact]));
+    const parents = new Map<string, readonly Fact[]>();
+    const find = (fact: Fact): readonly Fact[] => {
+      const found = parents.get(fact.id);
+      if (found !== undefined) return found;
+      const parent = fact.parentId === null ? undefined : byId.get(fact.parentId);
+      const path = parent === undefined ? [] : [...find(parent), parent];
+      parents.set(fact.id, path);
+      return path;
+    };
+    for (const fact of facts) find(fact);
+    this.#parents.set(facts, parents);
+    return parents;
   }
 
   #joinsAbove(parents: readonly Fact[]) {

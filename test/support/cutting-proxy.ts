@@ -95,6 +95,8 @@ export interface CuttingProxy {
    * @throws RangeError when k is not a whole number from 1.
    */
   cutAfter(k: number): Promise<void>;
+  /** Cuts for good, as soon as the writes that were passed on have been answered. */
+  cut(): Promise<void>;
   /** How many write commands were passed on since the last `reset` or `cutAfter`. */
   writes(): number;
   /** Counts from 0 again, and cuts no more; after a cut nothing is let through until `open`. */
@@ -116,7 +118,7 @@ interface Plan {
   readonly k: number;
   readonly done: () => void;
   /** Once it is there, nothing more is passed on. */
-  last?: { readonly link: Link; readonly id: number };
+  last?: { readonly link: Link | null; readonly id: number };
 }
 
 /**
@@ -221,6 +223,12 @@ export async function startCuttingProxy(scope: Scope, targetPort: number): Promi
         plan = { k, done };
       });
     },
+    cut: () =>
+      new Promise<void>((done) => {
+        // There is no write whose answer is to be kept back.
+        plan = { k: 0, done, last: { link: null, id: 0 } };
+        cutIfDue();
+      }),
     writes: () => count,
     reset: () => {
       count = 0;

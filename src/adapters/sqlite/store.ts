@@ -51,7 +51,6 @@ function openConnection(folder: string): DatabaseSync {
   orClose(connection, () => {
     connection.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY');
     connection.exec(`PRAGMA cache_size = -${CACHE_KIB}`);
-    migrate(connection);
   });
   return connection;
 }
@@ -64,15 +63,15 @@ async function tryOut(database: Database): Promise<void> {
 }
 
 /**
- * Opens the embedded store.
+ * The embedded store on an open connection.
  *
- * @param folder where the data is; made if it is not there.
- * @throws StartFault when another process uses the folder, or a newer version of the program wrote the data.
+ * @param connection becomes the store's own; brought to the present schema.
+ * @param closed is called when the store has let go of it.
+ * @throws StartFault when a newer version of the program wrote the data.
  */
-export function openSqliteStore(folder: string): Store {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const lock = lockFolder(folder);
-  const database = new Database(orClose(lock, () => openConnection(folder)));
+export function sqliteStoreOn(connection: DatabaseSync, closed: () => void): Store {
+  migrate(connection);
+  const database = new Database(connection);
   return {
     nodes: sqliteNodes(database),
     graphs: sqliteGraphs(database),
@@ -92,7 +91,22 @@ export function openSqliteStore(folder: string): Store {
     },
     close: async () => {
       await database.close();
-      lock.close();
+      closed();
     },
   };
+}
+
+/**
+ * Opens the embedded store.
+ *
+ * @param folder where the data is; made if it is not there.
+ * @throws StartFault when another process uses the folder, or a newer version of the program wrote the data.
+ */
+export function openSqliteStore(folder: string): Store {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const lock = lockFolder(folder);
+  return orClose(lock, () => {
+    const connection = openConnection(folder);
+    return orClose(connection, () => sqliteStoreOn(connection, () => lock.close()));
+  });
 }

@@ -1,0 +1,198 @@
+// What may happen: random graphs, and random calls of several workers with crashes, lost answers, repeated requests and
+// jumps of the clock between them. A history is plain data, so that it can be shrunk, printed, kept and played again.
+// Its numbers choose among what is there when the moment comes, so that a history stays one when steps are left out.
+
+import fc from 'fast-check';
+import type { UncheckedVertex } from '../../src/domain/validate-graph.ts';
+import { graphs } from '../domain/random-graphs.ts';
+import type { ModelRetries } from './model.ts';
+
+/** One version of the template. */
+export interface HistoryGraph {
+  readonly vertices: readonly UncheckedVertex[];
+  readonly retries: ModelRetries;
+}
+
+/** Which state an answer is about: one that somebody has, or by chance one that nobody has any more. */
+interface Which {
+  readonly which: number;
+  /** With the claim's token, by the status alone, or through the path of another namespace. */
+  readonly as: 'token' | 'status' | 'stranger';
+}
+
+/** A call that may be made while others are. */
+export type CallStep =
+  | { readonly do: 'trigger'; readonly key: number; readonly given: boolean; readonly delayMs: number }
+  | { readonly do: 'put' }
+  | { readonly do: 'claim'; readonly from: Namespace; readonly limit: number; readonly skip: number }
+  | ({ readonly do: 'executed'; readonly outputs: readonly ('y' | 'nothing')[] } & Which)
+  | ({ readonly do: 'errored' | 'prune' | 'heartbeat' } & Which)
+  | ({ readonly do: 're-enqueue'; readonly delayMs: number } & Which)
+  | { readonly do: 'manual retry'; readonly which: number; readonly key: number; readonly as: 'owner' | 'stranger' }
+  | { readonly do: 'end leases' };
+
+/** One step of a history. */
+export type HistoryStep =
+  | CallStep
+  /** The call before is made again, as by a caller who never got its answer. */
+  | { readonly do: 'again' }
+  | { readonly do: 'advance'; readonly ms: number }
+  | { readonly do: 'set back'; readonly ms: number }
+  /** Calls that are made at once. */
+  | { readonly do: 'race'; readonly calls: readonly CallStep[] }
+  /** The process dies while it makes these calls, at so many writes from now on, before or after the last took hold. */
+  | {
+      readonly do: 'crash';
+      readonly at: number;
+      readonly when: 'before' | 'after';
+      readonly calls: readonly CallStep[];
+    };
+
+/** A history: two versions of a template, of which the first is put, and what happens then. */
+export interface History {
+  readonly graphs: readonly [HistoryGraph, HistoryGraph];
+  readonly steps: readonly HistoryStep[];
+}
+
+/** The namespaces of the nodes; the graph is the first one's. */
+export const NAMESPACES = ['home', 'other'] as const;
+export type Namespace = (typeof NAMESPACES)[number];
+
+/** The most vertices of a graph. */
+export const MOST_VERTICES = 12;
+
+/** The nodes of all graphs: one for each vertex, every third one of the other namespace. */
+export function namespaceOf(nodeName: string): Namespace {
+  return nodeName.charCodeAt(0) % 3 === 1 ? 'other' : 'home';
+}
+
+const retries: fc.Arbitrary<ModelRetries> = fc.record({
+  most: fc.constantFrom(0, 1, 1, 2, 3),
+  strategy: fc.constantFrom('FIXED', 'LINEAR', 'EXPONENTIAL'),
+  factorMs: fc.constantFrom(1, 1000, 4000),
+  maxDelayMs: fc.constantFrom(null, null, 5000),
+});
+
+const graph: fc.Arbitrary<HistoryGraph> = fc.tuple(graphs(MOST_VERTICES), retries).map(([drawn, policy]) => {
+  const vertices = drawn.map((vertex, index) => {
+    const namespace = namespaceOf(vertex.nodeName);
+    const root = { given: 'default', kept: 'k is ${{ store.k }}' };
+    return { ...vertex, namespace, inputs: index === 0 ? root : vertex.inputs };
+  });
+  return { vertices, retries: policy };
+});
+
+const which = {
+  which: fc.nat(15),
+  as: fc.constantFrom<Which['as']>('token', 'token', 'token', 'token', 'status', 'stranger'),
+};
+
+const output = fc.constantFrom<'y' | 'nothing'>('y', 'y', 'y', 'y', 'y', 'y', 'y', 'nothing');
+
+const executed = fc.record({
+  do: fc.constant('executed' as const),
+  outputs: fc.array(output, { maxLength: 3 }),
+  ...which,
+});
+
+const claim = fc.record({
+  do: fc.constant('claim' as const),
+  from: fc.constantFrom<Namespace>('home', 'home', 'other'),
+  limit: fc.integer({ min: 1, max: 6 }),
+  skip: fc.constantFrom(0, 0, 0, 1, 2),
+});
+
+const call: fc.Arbitrary<CallStep> = fc.oneof(
+  { weight: 8, arbitrary: claim },
+  { weight: 12, arbitrary: executed },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('errored' as const), ...which }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('prune' as const, 'heartbeat' as const), ...which }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('re-enqueue' as const),
+      delayMs: fc.constantFrom(1, 3000, 60_000),
+      ...which,
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('manual retry' as const),
+      which: fc.nat(15),
+      key: fc.nat(2),
+      as: fc.constantFrom<'owner' | 'stranger'>('owner', 'owner', 'owner', 'stranger'),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('trigger' as const),
+      key: fc.nat(2),
+      given: fc.boolean(),
+      delayMs: fc.constantFrom(0, 0, 3000),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('put' as const) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('end leases' as const) }) },
+);
+
+const step: fc.Arbitrary<HistoryStep> = fc.oneof(
+  { weight: 16, arbitrary: call },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('again' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('advance' as const),
+      ms: fc.constantFrom(1, 1000, 4000, 10_000, 60_000, 25 * 60 * 60 * 1000),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('set back' as const), ms: fc.constantFrom(1, 3000, 3_600_000) }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('race' as const), calls: fc.array(call, { minLength: 2, maxLength: 3 }) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('crash' as const),
+      at: fc.nat(2),
+      when: fc.constantFrom<'before' | 'after'>('before', 'after'),
+      calls: fc.array(call, { maxLength: 2 }),
+    }),
+  },
+);
+
+/** Any history. */
+export const histories: fc.Arbitrary<History> = fc.record({
+  graphs: fc.tuple(graph, graph),
+  steps: fc.array(step, { maxLength: 40, size: 'max' }),
+});
+
+/** A history as lines that people can read and `readHistory` reads. */
+export function writeHistory(history: History): string {
+  const [first, second] = history.graphs;
+  const lines = [{ first }, { second }, ...history.steps].map((line) => JSON.stringify(line));
+  return lines.join('\n');
+}
+
+/**
+ * Reads what `writeHistory` wrote; what stands behind ` // ` in a line is a remark.
+ *
+ * @throws SyntaxError for lines that are none.
+ */
+export function readHistory(text: string): History {
+  const lines = text
+    .split('\n')
+    .map((line) => line.replace(/ \/\/ .*$/, '').trim())
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line));
+  const [head, next, ...steps] = lines;
+  // Only for lines that writeHistory wrote, so nothing is checked but that the graphs are there.
+  if (head?.first === undefined || next?.second === undefined)
+    throw new SyntaxError('no history: the graphs are missing');
+  return { graphs: [head.first, next.second], steps };
+}
