@@ -1,16 +1,16 @@
 /** Plays the history of a seed, and makes it as short as it can be when the two sides part. */
 import fc from 'fast-check';
 import { type History, histories } from './history.ts';
-import { play } from './play.ts';
+import { type Played, play } from './play.ts';
 import type { System } from './system.ts';
 
 /** The longest that a history is shrunk, in milliseconds. */
 const LONGEST_SHRINK_MS = 120_000;
 
 /** Plays a history on a system that is cleared first. @throws Disagreement */
-export async function playOn(system: System, history: History): Promise<void> {
+export async function playOn(system: System, history: History): Promise<Played> {
   await system.clear();
-  await play(system, history);
+  return play(system, history);
 }
 
 /**
@@ -19,7 +19,9 @@ export async function playOn(system: System, history: History): Promise<void> {
  * @throws Error with the seed, the shortest history found that shows the same, line by line, and what is wrong.
  */
 export async function checkSeed(system: System, seed: number): Promise<void> {
-  const property = fc.asyncProperty(histories, (history) => playOn(system, history));
+  const property = fc.asyncProperty(histories, async (history) => {
+    await playOn(system, history);
+  });
   const run = await fc.check(property, { seed, numRuns: 1, interruptAfterTimeLimit: LONGEST_SHRINK_MS });
   if (!run.failed) return;
   const { errorInstance: cause } = run;

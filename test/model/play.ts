@@ -5,6 +5,7 @@
 // look at what is stored leaves those that agree with it. When none is left, the real system did what the protocol does
 // not allow.
 
+import { randomUUID } from 'node:crypto';
 import type { RunId, StateId } from '../../src/domain/ids.ts';
 import type { StateStatus } from '../../src/domain/status.ts';
 import { followUpAll } from '../../src/engine/follow-up.ts';
@@ -21,6 +22,7 @@ import {
   emptyModel,
   isPending,
   type Model,
+  type ModelState,
   statesOf,
   step,
   type Taken,
@@ -74,12 +76,10 @@ function fingerprintOf({ latest, runs, keys, retried }: Model): string {
   return JSON.stringify([latest, ofRuns.sort(), [...keys].sort(), [...retried].sort()], inputsToo);
 }
 
-let players = 0;
-
 /** One history on one system. */
 class Player {
   /** Another one for each history: a version of a graph never changes, so processes keep it for ever. */
-  readonly #name = `graph ${(players += 1)}`;
+  readonly #name = `graph ${randomUUID()}`;
   readonly #system: System;
   readonly #history: History;
   readonly #nodes: readonly string[];
@@ -103,9 +103,10 @@ class Player {
     this.#lines.push(JSON.stringify({ first }), JSON.stringify({ second }));
   }
 
-  async play(): Promise<void> {
+  async play(): Promise<Played> {
     try {
       await this.#play();
+      return { lines: this.#lines, states: statesOf(this.#model) };
     } catch (error) {
       if (error instanceof Disagreement) throw error;
       throw new Disagreement(error instanceof Error ? `${error.stack}` : String(error), this.#lines);
@@ -429,12 +430,20 @@ interface Seen {
   readonly isAlone: boolean;
 }
 
+/** A history that was played. */
+export interface Played {
+  /** What was done and what it came to, a step a line. */
+  readonly lines: readonly string[];
+  /** Every state as it ended. */
+  readonly states: readonly ModelState[];
+}
+
 /**
  * Plays a history.
  *
  * @param system without graphs and runs.
  * @throws Disagreement when the real system did what the protocol does not allow.
  */
-export function play(system: System, history: History): Promise<void> {
+export function play(system: System, history: History): Promise<Played> {
   return new Player(system, history).play();
 }
