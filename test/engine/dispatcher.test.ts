@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { claimStates, returnClaims } from '../../src/engine/claim-states.ts';
+import { executeState } from '../../src/engine/execute-state.ts';
 import { failState } from '../../src/engine/fail-state.ts';
+import { triggerRun } from '../../src/engine/trigger-run.ts';
 import type { World } from '../../src/engine/world.ts';
 import type { ClaimedState } from '../../src/ports/store.ts';
 import { callOf, claim, claimOne, execute, fail, givenGraph, NS, start, summaryOf, vertex } from '../support/graphs.ts';
@@ -45,6 +47,17 @@ test('a waiting poll gets a delayed state when it is due, also when the delay be
   const waitingAgain = poll(running.world, ['a'], 60_000);
   await running.clock.advanceBy(3000);
   assert.equal((await waitingAgain.states).length, 1);
+});
+
+test('a waiting poll is woken when its state comes due, without a sweep (6)', async (t) => {
+  const { world, clock, close } = await openWorld({ settings: { sweepSeconds: 600 } });
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  const name = { namespace: NS, name: 'graph' };
+  await triggerRun(world, name, { inputs: {}, store: {}, startDelayMs: 3000, idempotencyKey: null });
+  const waiting = poll(world, ['a'], 4000);
+  await clock.advanceBy(4000);
+  assert.equal((await waiting.states).length, 1);
 });
 
 test('a waiting poll is answered with nothing when its time is over, and when the service stops', async (t) => {
@@ -93,6 +106,21 @@ test('states that are given back are handed out again under a new token', async 
   const [second] = await waiting.states;
   assert.equal(second?.id, first.id);
   assert.notEqual(second?.claim, first.claim);
+});
+
+test('a state that is given back too late stays with the next caller (3)', async (t) => {
+  const { world, clock, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  await start(world);
+  const first = await claimOne(world, 'a');
+  returnClaims(world, [first]);
+  await clock.advanceBy(0);
+  const second = await claimOne(world, 'a');
+  returnClaims(world, [first]);
+  await clock.advanceBy(0);
+  assert.deepEqual(await claim(world, ['a']), []);
+  await executeState(world, callOf(second), []);
 });
 
 test('a hundred polls at once share what is due, each state once, in the order in which they came (3)', async (t) => {

@@ -63,6 +63,19 @@ test('no slot fires again when the clock is set back, the trigger put anew, and 
   assert.equal(await runsOf(running.world), 11);
 });
 
+test('no slot fires again when its record was forgotten and the clock is set back (8)', async (t) => {
+  const { world, clock, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')], EVERY_MINUTE);
+  await clock.advanceBy(10 * MINUTE_MS);
+  await world.store.schedule.forgetFirings(clock.nowMs() + 1);
+  clock.setBack(5 * MINUTE_MS);
+  await putVertices(world, [vertex('a')]);
+  await putVertices(world, [vertex('a')], EVERY_MINUTE);
+  await clock.advanceBy(5 * MINUTE_MS);
+  assert.equal(await runsOf(world), 10);
+});
+
 test('a put replaces the triggers at once; a paused one, and those of an INVALID graph, do not fire', async (t) => {
   const { world, clock, close } = await openWorld();
   t.after(close);

@@ -115,6 +115,15 @@ describe('400', () => {
   });
 });
 
+test('a refusal of a graph repeats no secret (11)', async () => {
+  const value = 'hush-hush';
+  for (const secrets of [{ ' ': value }, { token: [value] }, { token: { value } }, { token: value, other: '' }]) {
+    const { status, json } = await open.call(GRAPH, put(graph({ secrets })));
+    assert.ok(status === 400 || status === 422, `${status}`);
+    assert.ok(!JSON.stringify(json).includes(value), JSON.stringify(json));
+  }
+});
+
 test('404: what is not there, whatever its body', async () => {
   for (const path of ['/', '/v0', '/v0/nothing', '/V0/namespaces', '/v0/namespace/n', '/v0/namespace/n/graph/g/x']) {
     const { status, json } = await open.call(path, { method: 'POST', text: '{not json' });

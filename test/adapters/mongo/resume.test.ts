@@ -17,6 +17,7 @@ import { planAgain } from '../../../src/engine/plan-end.ts';
 import type { World } from '../../../src/engine/world.ts';
 import type { UnfinishedChange } from '../../../src/ports/store.ts';
 import { backendsSkip } from '../../support/backends.ts';
+import { claim } from '../../support/graphs.ts';
 import { suiteScope } from '../../support/server-process.ts';
 import { cutOff, openNext, openPlaces, type Place, type Places } from './cuts.ts';
 import { endsIn, faultsIn, type Picture, pictureOf, type Replica, sweep, workToTheEnd } from './replicas.ts';
@@ -158,6 +159,20 @@ describe('what is half done is completed once, by whoever and however often', { 
       });
     });
   }
+});
+
+it('a key gives a run that is there, also when its replica died before (7)', { skip }, async () => {
+  const useCase = USE_CASES.find(({ name }) => name === 'trigger with an idempotency key');
+  assert.ok(useCase);
+  const places = await opening.promise;
+  await places.at(async (place) => {
+    const left = await cutOff(place, useCase, 1);
+    const next = await openNext(place, left);
+    await left.call(next.world);
+    const { page } = await pictureOf(place.database.connection, next.world);
+    assert.equal(page.length, 1);
+    assert.equal((await claim(next.world, ['a'])).length, 1);
+  });
 });
 
 it('there was something to complete after most of the writes', { skip }, () => {

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { before, describe, it, type TestContext } from 'node:test';
+import { openDatabase } from '../../../src/adapters/mongo/database.ts';
 import { modelsOf } from '../../../src/adapters/mongo/schema.ts';
 import { openMongo } from '../../../src/adapters/mongo/store.ts';
 import { systemClock } from '../../../src/adapters/system/clock.ts';
@@ -242,6 +243,14 @@ describe('a start on MongoDB', { skip, concurrency: true }, () => {
       ours.filter((name) => !name.startsWith('state_manager_')),
       [],
     );
+  });
+
+  it('what is written is confirmed by the majority, from its journals (1)', async (t) => {
+    const { uri, name } = await databases.make();
+    const { connection } = await openDatabase(uri, name);
+    t.after(() => connection.close());
+    const { w, journal } = connection.getClient().options.writeConcern ?? {};
+    assert.deepEqual({ w, journal }, { w: 'majority', journal: true });
   });
 
   it('writes no document without its namespace', async () => {

@@ -130,6 +130,28 @@ export function testClaims(open: OpenStore): void {
     assert.ok(answers.every((states) => states.length <= 3));
   });
 
+  test('of claims that overlap in part none gets a state that another got (3, 12)', async (t) => {
+    const { store } = await openedFor(t, open);
+    for (let turn = 0; turn < 10; turn += 1) {
+      for (const nodeName of ['pack', 'ship']) await startRun(store, `${nodeName} ${turn}`, { root: { nodeName } });
+      const answers = await Promise.all(
+        [['pack'], ['pack', 'ship'], ['ship']].map((nodeNames, index) =>
+          store.states.claim(claimRequest(nodeNames, { token: tokenOf(`${turn} ${index}`) })),
+        ),
+      );
+      const ids = answers.flat().map(({ id }) => id);
+      assert.equal(ids.length, 2);
+      assert.equal(new Set(ids).size, 2);
+    }
+  });
+
+  test('a claimed state is there for the namespace of its node only (10)', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { root } = await startClaimed(store, 'run', { root: { nodeNamespace: 'other' } });
+    assert.equal((await store.states.getClaimed(root.id, 'other'))?.id, root.id);
+    assert.equal(await store.states.getClaimed(root.id, SPACE), null);
+  });
+
   test('a claim lasts as long as its node says, else the default; 0 is for ever', async (t) => {
     const { store } = await openedFor(t, open);
     await store.nodes.register([
@@ -276,6 +298,24 @@ export function testClaims(open: OpenStore): void {
     const outcomes = await atOnce(20, () => expire(root.id, AT_MS + 61_000));
     assert.deepEqual(kindsOf(outcomes), { done: 1, conflict: 19 });
     assert.deepEqual(await expire(root.id, FAR_MS), { kind: 'conflict', status: 'ERRORED' });
+  });
+
+  test('at the moment of its end a lease is over (3)', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { root, claimed } = await startClaimed(store, 'run');
+    const guard = { stateId: root.id, from: 'QUEUED', claim: claimed.claim } as const;
+    const refused = { kind: 'conflict', status: 'QUEUED' };
+    const endMs = AT_MS + 60_000;
+    await changingNothing(store, async () => {
+      assert.deepEqual(
+        await store.states.finish(changeTo('SUCCESS', root.id, { ...guard, atMs: endMs }), NOTHING),
+        refused,
+      );
+      assert.deepEqual(await store.states.heartbeat(guard, endMs, 60), refused);
+      assert.deepEqual(await store.states.requeue(guard, endMs, endMs, 're-enqueue-after'), refused);
+    });
+    const inTime = changeTo('SUCCESS', root.id, { ...guard, atMs: endMs - 1 });
+    assert.equal((await store.states.finish(inTime, NOTHING)).kind, 'done');
   });
 
   test('after a lease ended the late answer changes nothing (3)', async (t) => {

@@ -125,6 +125,15 @@ export function testGraphs(open: OpenStore): void {
     assert.deepEqual(await store.schedule.due(FAR_MS, 10), [dueSlot(AT_MS + won, { expression: `${won} * * * *` })]);
   });
 
+  test('of twenty puts of one revision with the same schedule one is done (12)', async (t) => {
+    const { store } = await openedFor(t, open);
+    const first = storedGraph('orders');
+    await store.graphs.put(first, []);
+    const outcomes = await atOnce(20, (index) => store.graphs.put(changed(first, { updatedAtMs: AT_MS + index }), []));
+    assert.deepEqual(kindsOf(outcomes), { done: 1, conflict: 19 });
+    assert.deepEqual(await store.graphs.get(ORDERS), changed(first, { updatedAtMs: AT_MS + outcomes.indexOf('done') }));
+  });
+
   test('of twenty first puts at once one is done (12)', async (t) => {
     const { store } = await openedFor(t, open);
     const outcomes = await atOnce(20, (index) =>

@@ -487,6 +487,19 @@ export function testStates(open: OpenStore): void {
     await assertCountsExact(store);
   });
 
+  test('retries that came too late have not used their keys (12)', async (t) => {
+    const { store } = await openedFor(t, open);
+    const failed = await givenStatus(store, 'ERRORED');
+    const outcomes = await atOnce(20, (index) => {
+      const { change, follow } = retryOf(failed, `ERRORED/root#${index}`);
+      return store.states.retry(change, follow, `key ${index}`);
+    });
+    assert.deepEqual(kindsOf(outcomes), { done: 1, conflict: 19 });
+    for (const [index, { kind }] of outcomes.entries()) {
+      assert.equal(await store.states.isRetried(failed, `key ${index}`), kind === 'done', `key ${index}`);
+    }
+  });
+
   test('ends, what followed from them and retries are there after a restart (1, 4)', async (t) => {
     const { store, reopen } = await openedFor(t, open);
     const { run, root } = await startClaimed(store, 'run');

@@ -1,0 +1,150 @@
+/**
+ * `npm run test:mutations`: breaks each invariant on purpose, as mutations.md lists it, in a copy of the project, and
+ * fails unless the test that is named there notices.
+ *
+ * `-- --only 3` takes the breaks of invariant 3, `-- --only 3.2` that one.
+ */
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { applyEdit, type Mutation, parseMutations } from './mutation-list.ts';
+import type { TestOutcome } from './outcome-reporter.ts';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const LIST = join(import.meta.dirname, 'mutations.md');
+const REPORTER = './test/model/outcome-reporter.ts';
+
+/** What the copy goes without; node_modules is linked. */
+const NOT_COPIED: ReadonlySet<string> = new Set(['node_modules', '.git', 'dist', 'data']);
+
+/** How long one test may take, and how long the process of its file, in milliseconds. */
+const LONGEST_TEST_MS = 60_000;
+const LONGEST_FILE_MS = 180_000;
+
+type Verdict = 'caught' | 'skipped' | 'SURVIVED' | 'NOT TESTED';
+
+interface Row {
+  readonly mutation: Mutation;
+  readonly verdict: Verdict;
+  /** More on a verdict that is not `caught`. */
+  readonly why: string;
+  readonly seconds: number;
+}
+
+/** Copies the project to a folder of its own. */
+function makeCopy(): string {
+  const copy = mkdtempSync(join(tmpdir(), 'state-manager-mutations-'));
+  const filter = (path: string) => !NOT_COPIED.has(relative(ROOT, path));
+  cpSync(ROOT, copy, { recursive: true, filter });
+  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+  return copy;
+}
+
+/** Runs some tests of a file in a copy, all of them where none is named; what became of each. */
+function runTests(copy: string, file: string, titles: readonly string[]): readonly TestOutcome[] {
+  const patterns = titles.map((title) => `--test-name-pattern=/(^| )${RegExp.escape(title)}$/`);
+  const limits = ['--test-isolation=none', '--test-force-exit', `--test-timeout=${LONGEST_TEST_MS}`];
+  const report = join(copy, 'outcomes.jsonl');
+  const { error } = spawnSync(
+    process.execPath,
+    ['--test', ...limits, `--test-reporter=${REPORTER}`, `--test-reporter-destination=${report}`, ...patterns, file],
+    { cwd: copy, stdio: 'ignore', timeout: LONGEST_FILE_MS },
+  );
+  if (error !== undefined) return titles.map((title) => ({ title, kind: 'broken', message: error.message }));
+  const lines = readFileSync(report, 'utf8').split('\n').filter(Boolean);
+  return lines.map((line): TestOutcome => JSON.parse(line));
+}
+
+/** What stands against trying a break out: its test must pass as long as nothing is broken. */
+function obstacle(mutation: Mutation, unbroken: readonly TestOutcome[]): Pick<Row, 'verdict' | 'why'> | null {
+  const own = unbroken.filter(({ title }) => title === mutation.testTitle);
+  const fault = unbroken.find(({ kind }) => kind === 'failed' || kind === 'broken');
+  if (fault !== undefined) return { verdict: 'NOT TESTED', why: `fails without the break: ${fault.message}` };
+  if (own.length > 0 && own.every(({ kind }) => kind === 'passed')) return null;
+  // A suite that is skipped does not tell of its tests.
+  const skipped = unbroken.find(({ kind }) => kind === 'skipped');
+  if (skipped !== undefined) return { verdict: 'skipped', why: skipped.message };
+  return { verdict: 'NOT TESTED', why: `${mutation.testFile} has no such test` };
+}
+
+/** Breaks the copy, runs the test, and mends the copy again. */
+function tryOut(copy: string, mutation: Mutation): Pick<Row, 'verdict' | 'why'> {
+  const { edits, testFile, testTitle } = mutation;
+  const sources = new Map(edits.map(({ file }) => [file, readFileSync(join(copy, file), 'utf8')]));
+  try {
+    for (const edit of edits) {
+      const path = join(copy, edit.file);
+      writeFileSync(path, applyEdit(readFileSync(path, 'utf8'), edit));
+    }
+    const outcomes = runTests(copy, testFile, [testTitle]);
+    if (outcomes.some(({ title, kind }) => title === testTitle && kind === 'failed'))
+      return { verdict: 'caught', why: '' };
+    const broken = outcomes.find(({ kind }) => kind === 'broken');
+    const why = broken === undefined ? 'the test passes' : `no assertion, but: ${broken.message}`;
+    return { verdict: 'SURVIVED', why };
+  } finally {
+    for (const [file, source] of sources) writeFileSync(join(copy, file), source);
+  }
+}
+
+function timed(mutation: Mutation, act: () => Pick<Row, 'verdict' | 'why'>): Row {
+  const startMs = performance.now();
+  const { verdict, why } = act();
+  const row = { mutation, verdict, why, seconds: (performance.now() - startMs) / 1000 };
+  console.log(lineOf(row));
+  return row;
+}
+
+function lineOf({ mutation, verdict, why, seconds }: Row): string {
+  const { id, title, testFile, testTitle } = mutation;
+  const head = `${id.padEnd(5)} ${verdict.padEnd(10)} ${seconds.toFixed(1).padStart(5)} s  ${title}`;
+  return [head, `      ${testFile}: ${testTitle}`, ...(why === '' ? [] : [`      ${why}`])].join('\n');
+}
+
+/** Runs the tests of some breaks in one file while nothing is broken. */
+function runUnbroken(copy: string, file: string, group: readonly Mutation[]): readonly TestOutcome[] {
+  const outcomes = runTests(copy, file, [...new Set(group.map(({ testTitle }) => testTitle))]);
+  // Where tests are chosen by their titles, a skipped suite is not told of.
+  return outcomes.length > 0 ? outcomes : runTests(copy, file, []);
+}
+
+function tryAll(copy: string, mutations: readonly Mutation[]): Row[] {
+  const groups = Map.groupBy(mutations, ({ testFile }) => testFile);
+  const unbroken = new Map([...groups].map(([file, group]) => [file, runUnbroken(copy, file, group)]));
+  return mutations.map((mutation) =>
+    timed(mutation, () => {
+      const outcomes = unbroken.get(mutation.testFile) ?? [];
+      return obstacle(mutation, outcomes) ?? tryOut(copy, mutation);
+    }),
+  );
+}
+
+function chosen(): readonly Mutation[] {
+  const { only } = parseArgs({ options: { only: { type: 'string' } } }).values;
+  const all = parseMutations(readFileSync(LIST, 'utf8'));
+  const mutations = all.filter(({ id }) => only === undefined || id === only || id.startsWith(`${only}.`));
+  if (mutations.length === 0) throw new Error(`--only ${only}: mutations.md has no such break`);
+  return mutations;
+}
+
+function main(): void {
+  const mutations = chosen();
+  const startMs = performance.now();
+  const copy = makeCopy();
+  try {
+    const rows = tryAll(copy, mutations);
+    const count = (verdict: Verdict) => rows.filter((row) => row.verdict === verdict).length;
+    const seconds = Math.round((performance.now() - startMs) / 1000);
+    const counts = (['caught', 'SURVIVED', 'NOT TESTED', 'skipped'] as const).map(
+      (verdict) => `${count(verdict)} ${verdict}`,
+    );
+    console.log(`\n${rows.length} breaks in ${seconds} s: ${counts.join(', ')}`);
+    process.exitCode = count('SURVIVED') + count('NOT TESTED') === 0 ? 0 : 1;
+  } finally {
+    rmSync(copy, { recursive: true });
+  }
+}
+
+main();
