@@ -37,11 +37,25 @@ function listed(): string {
   }
 }
 
+/** Each entry once: npm 10 names a package as often as there are folders with it, which CycloneDX does not allow. */
+function once<Name extends string, Entry extends Readonly<Record<Name, string>>>(
+  name: Name,
+  entries: readonly Entry[],
+) {
+  return [...new Map(entries.map((entry) => [entry[name], entry])).values()];
+}
+
 const { output } = parseArgs({
   options: { output: { type: 'string', default: join(ROOT, 'sbom.cdx.json') } },
 }).values;
 
 // Without npm's random number and time of day, which CycloneDX does not ask for, the same sources give the same bytes.
-const { serialNumber: _number, metadata, ...rest } = JSON.parse(listed());
+const { serialNumber: _number, metadata, components, dependencies, ...head } = JSON.parse(listed());
 const { timestamp: _time, ...about } = metadata;
-writeFileSync(output, `${JSON.stringify({ ...rest, metadata: about }, null, 2)}\n`);
+const sbom = {
+  ...head,
+  metadata: about,
+  components: once('bom-ref', components),
+  dependencies: once('ref', dependencies),
+};
+writeFileSync(output, `${JSON.stringify(sbom, null, 2)}\n`);
