@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // The composition root: reads the settings, builds adapters, engine and server, and stops them in reverse order.
 
 import { readFileSync } from 'node:fs';

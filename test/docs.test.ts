@@ -16,6 +16,9 @@ const PROJECT = resolve(import.meta.dirname, '..');
 const DOCUMENTS = [
   'README.md',
   'CONTRIBUTING.md',
+  'SECURITY.md',
+  'THIRD-PARTY-NOTICES.md',
+  'CHANGELOG.md',
   ...globSync(['docs/*.md', 'examples/*/README.md'], { cwd: PROJECT }),
 ];
 
