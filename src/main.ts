@@ -93,10 +93,11 @@ async function start(releasers: Releaser[]): Promise<void> {
   const background = startBackground(world);
   releasers.push(() => background.stop());
 
-  const { corsOrigins } = config;
+  const { corsOrigins, trustProxy } = config;
   const server = await createServer(world, {
-    secret: backend.secret,
+    apiKeys: backend.apiKeys,
     corsOrigins,
+    trustProxy,
     logger,
     version: versionOfPackage(),
   });

@@ -6,6 +6,7 @@ import type { World } from '../engine/world.ts';
 import { requireKey } from './auth.ts';
 import { clientErrorHandler, refuseTunnel, requireHost } from './client-errors.ts';
 import { errorHandler } from './errors.ts';
+import { countFailedKeys } from './failed-keys.ts';
 import { jsonBodyParser } from './json-body.ts';
 import { answerOptions, isPreflight, readableUrl, refuseUnknownPaths } from './paths.ts';
 import { REQUEST_ID_HEADER, requestIdOf } from './request-id.ts';
@@ -22,10 +23,12 @@ import { zodValidator } from './validation.ts';
 
 /** What the server needs beside the engine. */
 export interface ServerOptions {
-  /** The key that callers must send. */
-  readonly secret: string;
+  /** The keys of which callers must send one; at least one. */
+  readonly apiKeys: readonly string[];
   /** The origins of the web pages that may call, as browsers write them. */
   readonly corsOrigins: readonly string[];
+  /** The proxies that are believed when they say where a call came from: addresses, networks, names of the framework. */
+  readonly trustProxy: readonly string[];
   readonly logger: FastifyBaseLogger;
   /** The version of the service, for the API description. */
   readonly version: string;
@@ -41,7 +44,7 @@ const MOST_HEADER_BYTES = 64 * 1024;
 /** How long a browser may keep the answer to a preflight. */
 const PREFLIGHT_SECONDS = 600;
 
-function newServer(world: World, { logger }: ServerOptions): TypedServer {
+function newServer(world: World, { logger, trustProxy }: ServerOptions): TypedServer {
   return fastify({
     loggerInstance: logger,
     // The one line of each request is written by request-log.ts.
@@ -49,6 +52,7 @@ function newServer(world: World, { logger }: ServerOptions): TypedServer {
     genReqId: requestIdOf,
     bodyLimit: world.limits.maxBodyBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    trustProxy: trustProxy.length > 0 && [...trustProxy],
     // Probes of the network find the callers that vanished while a long poll waits.
     http: {
       keepAlive: true,
@@ -116,7 +120,7 @@ function stopGracefully(server: TypedServer, { dispatcher }: World): void {
   });
 }
 
-async function addHooks(server: TypedServer, world: World, { secret, corsOrigins }: ServerOptions): Promise<void> {
+async function addHooks(server: TypedServer, world: World, { apiKeys, corsOrigins }: ServerOptions): Promise<void> {
   server.addHook('onRequest', (request, reply, done) => {
     void reply.header(REQUEST_ID_HEADER, request.id);
     done();
@@ -124,7 +128,7 @@ async function addHooks(server: TypedServer, world: World, { secret, corsOrigins
   server.addHook('onRequest', logRequest);
   server.addHook('onRequest', requireHost);
   await allowOrigins(server, corsOrigins);
-  server.addHook('onRequest', requireKey(secret));
+  server.addHook('onRequest', requireKey(apiKeys, await countFailedKeys(server)));
   server.addHook('onRequest', answerOptions(server));
   server.addHook('onRequest', refuseUnknownPaths(server));
   stopGracefully(server, world);
