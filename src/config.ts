@@ -342,6 +342,12 @@ const environmentSchema = z.object({
     to: 10_000,
     description: 'Most states that one claim gets, however many it asks for.',
   }),
+  MAX_CONNECTIONS: wholeNumber({
+    default: 10_000,
+    from: 10,
+    to: 1_000_000,
+    description: 'Most connections that are open at the same time; each runtime that waits for work holds one.',
+  }),
   SWEEP_SECONDS: decimalNumber({
     default: 5,
     from: 0.01,
@@ -374,6 +380,7 @@ function sharedSettings(environment: ParsedEnvironment) {
     maxNameLength: environment.MAX_NAME_LENGTH,
     maxValueLength: environment.MAX_VALUE_LENGTH,
     maxBatchSize: environment.MAX_BATCH_SIZE,
+    maxConnections: environment.MAX_CONNECTIONS,
     sweepSeconds: environment.SWEEP_SECONDS,
   };
 }

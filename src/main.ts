@@ -93,11 +93,12 @@ async function start(releasers: Releaser[]): Promise<void> {
   const background = startBackground(world);
   releasers.push(() => background.stop());
 
-  const { corsOrigins, trustProxy } = config;
+  const { corsOrigins, trustProxy, maxConnections } = config;
   const server = await createServer(world, {
     apiKeys: backend.apiKeys,
     corsOrigins,
     trustProxy,
+    maxConnections,
     logger,
     version: versionOfPackage(),
   });

@@ -58,6 +58,7 @@ describe('settings', () => {
       maxNameLength: 255,
       maxValueLength: 2 * 1024 * 1024,
       maxBatchSize: 1000,
+      maxConnections: 10_000,
       sweepSeconds: 5,
     });
   });
@@ -284,6 +285,7 @@ describe('a bad value', () => {
     ].map((text) => ['TRUST_PROXY', text, `TRUST_PROXY has "${text}" in it, but must be addresses, networks`] as const),
     ['TRUST_PROXY', '10.0.0.1, fe80::1%eth0', 'TRUST_PROXY has "fe80::1%eth0" in it, but must be addresses'],
     ['TRUST_PROXY', ',', 'TRUST_PROXY is ",", but must be addresses, networks such as 10.0.0.0/8, or loopback'],
+    ['MAX_CONNECTIONS', '9', 'MAX_CONNECTIONS is "9", but must be a whole number from 10 to 1000000'],
     ['LOG_LEVEL', 'loud', 'LOG_LEVEL is "loud", but must be one of fatal, error, warn, info, debug, trace, silent'],
     ['MAX_BODY_BYTES', '1023', 'MAX_BODY_BYTES is "1023", but must be a whole number from 1024 to 15728640'],
     ['MAX_JSON_DEPTH', '1001', 'MAX_JSON_DEPTH is "1001", but must be a whole number from 8 to 1000'],

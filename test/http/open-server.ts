@@ -82,6 +82,7 @@ export async function openServer(
     apiKeys: [KEY],
     corsOrigins: [ORIGIN],
     trustProxy: [],
+    maxConnections: 1000,
     logger: pino({ level: 'info' }, destination),
     version: '0.0.0-test',
     ...options,
