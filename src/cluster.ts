@@ -3,19 +3,19 @@
 import { openMongo } from './adapters/mongo/store.ts';
 import { openRedis } from './adapters/redis/connection.ts';
 import { systemClock } from './adapters/system/clock.ts';
-import type { Backend, Releaser } from './backend.ts';
+import { type Backend, keyInShell, type Releaser } from './backend.ts';
 import type { ClusterConfig } from './config.ts';
 import type { Log } from './ports/log.ts';
 
 /** How runtimes reach the replicas. The keys are in the environment already: no log is to collect them. */
-function greeting(address: string): readonly string[] {
+function greeting(address: string, apiKeys: readonly string[]): readonly string[] {
   return [
     'This is one replica on MongoDB and Redis. All replicas take their keys from the environment.',
     '',
     'Give these two lines to the shell of your runtimes, with the address of the balancer where there is one:',
     '',
     `  export EXOSPHERE_STATE_MANAGER_URI=${address}`,
-    '  export EXOSPHERE_API_KEY=$STATE_MANAGER_SECRET',
+    `  export EXOSPHERE_API_KEY=${keyInShell(apiKeys)}`,
   ];
 }
 
@@ -36,8 +36,8 @@ export async function openCluster(config: ClusterConfig, log: Log, releasers: Re
     clock,
     jobs: redis.jobs,
     signal: redis.signal,
-    secret: config.stateManagerSecret,
+    apiKeys: config.stateManagerSecret,
     encryptionKey: config.secretsEncryptionKey,
-    greeting,
+    greeting: (address) => greeting(address, config.stateManagerSecret),
   };
 }

@@ -57,7 +57,21 @@ const path = z
     error: 'a path, absolute or from the working directory, without "~"',
   });
 
-const apiKey = z.string().regex(/^[!-~]+$/, { error: 'letters, digits and signs of ASCII, without spaces' });
+/** What is wrong with a list of API keys; undefined when nothing is. */
+function faultOfKeys(keys: readonly string[]): string | undefined {
+  if (keys.every((key) => key === '')) return 'a key, or several separated by commas';
+  if (keys.includes('')) return 'keys separated by commas, none of them empty';
+  if (keys.some((key) => !/^[!-~]+$/.test(key))) return 'letters, digits and signs of ASCII, without spaces';
+  return new Set(keys).size < keys.length ? 'keys separated by commas, none of them twice' : undefined;
+}
+
+const apiKeys = z.string().transform((text, context): readonly string[] => {
+  const keys = text.split(/ *, */);
+  const message = faultOfKeys(keys);
+  if (message === undefined) return keys;
+  context.issues.push({ code: 'custom', input: text, message });
+  return z.NEVER;
+});
 
 // Either alphabet of base64, as Python's urlsafe_b64decode reads keys that are in use.
 const encryptionKey = z
@@ -142,6 +156,28 @@ const origins = z
   .transform(splitList)
   .pipe(z.array(origin).min(1, { error: ORIGIN_FORM }));
 
+const PROXY_NAMES: ReadonlySet<string> = new Set(['loopback', 'linklocal', 'uniquelocal']);
+
+const PROXY_FORM =
+  'addresses, networks such as 10.0.0.0/8, or loopback, linklocal, uniquelocal (private networks), separated by commas';
+
+/** Whether a text is an address, with the length of a prefix behind it or not. Nobody trusts all: 0 is no length. */
+function isNetwork(text: string): boolean {
+  const [, address = '', length] = /^([\da-f.:]+)(?:\/([1-9]\d{0,2}))?$/i.exec(text) ?? [];
+  const version = isIP(address);
+  return version !== 0 && Number(length ?? 1) <= (version === 4 ? 32 : 128);
+}
+
+const proxy = z
+  .string()
+  .toLowerCase()
+  .refine((text) => PROXY_NAMES.has(text) || isNetwork(text), { error: PROXY_FORM });
+
+const proxies = z
+  .string()
+  .transform(splitList)
+  .pipe(z.array(proxy).min(1, { error: PROXY_FORM }));
+
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** Names that the level had where LOG_LEVEL was read by Python. */
@@ -174,9 +210,10 @@ const environmentSchema = z.object({
       'Folder of the data and of the keys that the first start makes; created if it is not there. ' +
       'One process at a time uses it.',
   }),
-  STATE_MANAGER_SECRET: apiKey.optional().meta({
+  STATE_MANAGER_SECRET: apiKeys.optional().meta({
     description:
-      'The key that every call carries in its x-api-key header. Without it the first start makes one and keeps it ' +
+      'The key that every call carries in its x-api-key header; while it is being changed, the new and the old one, ' +
+      'separated by a comma. Without it the first start makes one and keeps it ' +
       'in keys.env in DATA_DIR; with MONGO_URI it must be set, the same for all replicas. ' +
       'To make one: openssl rand -hex 32',
     secret: true,
@@ -226,6 +263,11 @@ const environmentSchema = z.object({
   CORS_ORIGINS: origins
     .prefault('http://localhost:3000,http://127.0.0.1:3000,http://localhost:3001,http://127.0.0.1:3001')
     .meta({ description: `Web pages that may call this service from a browser: ${ORIGIN_FORM}.` }),
+  TRUST_PROXY: proxies.optional().meta({
+    description:
+      'The proxies whose header x-forwarded-for is believed when it says from which address a call came. Without it ' +
+      `a call comes from where its connection does. Must be ${PROXY_FORM}.`,
+  }),
   LOG_LEVEL: logLevel.prefault('info').meta({
     description:
       'How much is logged: in colours on a terminal, otherwise one JSON object a line. ' +
@@ -300,6 +342,12 @@ const environmentSchema = z.object({
     to: 10_000,
     description: 'Most states that one claim gets, however many it asks for.',
   }),
+  MAX_CONNECTIONS: wholeNumber({
+    default: 10_000,
+    from: 10,
+    to: 1_000_000,
+    description: 'Most connections that are open at the same time; each runtime that waits for work holds one.',
+  }),
   SWEEP_SECONDS: decimalNumber({
     default: 5,
     from: 0.01,
@@ -319,6 +367,7 @@ function sharedSettings(environment: ParsedEnvironment) {
     leaseSeconds: environment.LEASE_SECONDS,
     triggerRetentionHours: environment.TRIGGER_RETENTION_HOURS,
     corsOrigins: environment.CORS_ORIGINS,
+    trustProxy: environment.TRUST_PROXY ?? [],
     logLevel: environment.LOG_LEVEL,
     maxBodyBytes: environment.MAX_BODY_BYTES,
     maxJsonDepth: environment.MAX_JSON_DEPTH,
@@ -331,6 +380,7 @@ function sharedSettings(environment: ParsedEnvironment) {
     maxNameLength: environment.MAX_NAME_LENGTH,
     maxValueLength: environment.MAX_VALUE_LENGTH,
     maxBatchSize: environment.MAX_BATCH_SIZE,
+    maxConnections: environment.MAX_CONNECTIONS,
     sweepSeconds: environment.SWEEP_SECONDS,
   };
 }

@@ -4,16 +4,16 @@ import { inProcessJobs } from './adapters/in-process/jobs.ts';
 import { inProcessSignal } from './adapters/in-process/signal.ts';
 import { openSqliteStore } from './adapters/sqlite/store.ts';
 import { systemClock } from './adapters/system/clock.ts';
-import type { Backend, Releaser } from './backend.ts';
+import { type Backend, keyInShell, type Releaser } from './backend.ts';
 import type { EmbeddedConfig } from './config.ts';
 import { type Keys, keysFor, openDataFolder } from './first-start.ts';
 import type { Log } from './ports/log.ts';
 
 /** The line that gives a shell the key: in full only when it was made just now, so that no log collects it. */
-function keyLine(keys: Keys, config: EmbeddedConfig): string {
-  if (keys.created.includes('STATE_MANAGER_SECRET')) return `export EXOSPHERE_API_KEY=${keys.secret}`;
-  if (config.stateManagerSecret !== undefined) return 'export EXOSPHERE_API_KEY=$STATE_MANAGER_SECRET';
-  return `export EXOSPHERE_API_KEY=$(sed -n 's/^STATE_MANAGER_SECRET=//p' '${keys.file}')`;
+function keyLine({ created, apiKeys, file }: Keys, { stateManagerSecret }: EmbeddedConfig): string {
+  if (created.includes('STATE_MANAGER_SECRET')) return `export EXOSPHERE_API_KEY=${apiKeys[0]}`;
+  if (stateManagerSecret !== undefined) return `export EXOSPHERE_API_KEY=${keyInShell(stateManagerSecret)}`;
+  return `export EXOSPHERE_API_KEY=$(sed -n 's/^STATE_MANAGER_SECRET= *\\([^ ,]*\\).*/\\1/p' '${file}')`;
 }
 
 /**
@@ -34,7 +34,7 @@ export async function openEmbedded(config: EmbeddedConfig, log: Log, releasers: 
     clock: systemClock,
     jobs: inProcessJobs(systemClock, (error) => log.error(error, 'a job failed')),
     signal: inProcessSignal((error) => log.error(error, 'a signal was not heard')),
-    secret: keys.secret,
+    apiKeys: keys.apiKeys,
     encryptionKey: keys.encryptionKey,
     greeting: (address) => [
       'Give these two lines to the shell of your runtimes:',

@@ -19,8 +19,8 @@ export type KeyName = 'STATE_MANAGER_SECRET' | 'SECRETS_ENCRYPTION_KEY';
 
 /** The keys that this process works with. */
 export interface Keys {
-  /** What callers send in the header `x-api-key`. */
-  readonly secret: string;
+  /** What callers may send in the header `x-api-key`; the first one is for whoever asks now. */
+  readonly apiKeys: readonly string[];
   /** 32 bytes in base64, URL-safe where it was made here. */
   readonly encryptionKey: string;
   /** The keys that were made by this call. */
@@ -249,8 +249,8 @@ export async function keysFor(config: KeySettings, folder: string): Promise<Keys
     created.set(name, key);
     return key;
   };
-  const secret = config.stateManagerSecret ?? kept.stateManagerSecret ?? create('STATE_MANAGER_SECRET');
+  const apiKeys = config.stateManagerSecret ?? kept.stateManagerSecret ?? [create('STATE_MANAGER_SECRET')];
   const encryptionKey = config.secretsEncryptionKey ?? kept.secretsEncryptionKey ?? create('SECRETS_ENCRYPTION_KEY');
   if (created.size > 0) await keepKeys(file, text, created);
-  return { secret, encryptionKey, created: [...created.keys()], file };
+  return { apiKeys, encryptionKey, created: [...created.keys()], file };
 }

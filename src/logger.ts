@@ -15,6 +15,7 @@ export interface LogDestination {
 
 /** The fields that no log line may show, in small letters: keys of callers, and what graphs and states carry. */
 const HIDDEN_FIELDS: ReadonlySet<string> = new Set([
+  'apikeys',
   'authorization',
   'body',
   'cookie',

@@ -94,10 +94,12 @@ async function start(releasers: Releaser[]): Promise<void> {
   const background = startBackground(world);
   releasers.push(() => background.stop());
 
-  const { corsOrigins } = config;
+  const { corsOrigins, trustProxy, maxConnections } = config;
   const server = await createServer(world, {
-    secret: backend.secret,
+    apiKeys: backend.apiKeys,
     corsOrigins,
+    trustProxy,
+    maxConnections,
     logger,
     version: versionOfPackage(),
   });

@@ -45,6 +45,7 @@ describe('settings', () => {
       leaseSeconds: 3600,
       triggerRetentionHours: 720,
       corsOrigins: ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://localhost:3001', 'http://127.0.0.1:3001'],
+      trustProxy: [],
       logLevel: 'info',
       maxBodyBytes: 8 * 1024 * 1024,
       maxJsonDepth: 64,
@@ -57,6 +58,7 @@ describe('settings', () => {
       maxNameLength: 255,
       maxValueLength: 2 * 1024 * 1024,
       maxBatchSize: 1000,
+      maxConnections: 10_000,
       sweepSeconds: 5,
     });
   });
@@ -76,7 +78,7 @@ describe('settings', () => {
     assert.equal(config.host, '::1');
     assert.equal(config.port, 0);
     assert.equal(config.backend === 'embedded' && config.dataDir, '/srv/state manager');
-    assert.equal(config.stateManagerSecret, 'k');
+    assert.deepEqual(config.stateManagerSecret, ['k']);
     assert.equal(config.secretsEncryptionKey, `${ENCRYPTION_KEY}=`);
     assert.equal(config.leaseSeconds, 0);
     assert.deepEqual(config.corsOrigins, ['https://example.org', 'http://localhost:5173']);
@@ -88,6 +90,26 @@ describe('settings', () => {
     for (const key of [ENCRYPTION_KEY, `${ENCRYPTION_KEY}=`, `${'-_'.repeat(21)}A=`, `${'+/'.repeat(21)}A=`]) {
       assert.equal(readConfig({ SECRETS_ENCRYPTION_KEY: `${key}\n` }).secretsEncryptionKey, key);
     }
+  });
+
+  it('take several API keys, with spaces around the commas or without', () => {
+    for (const text of ['new,old', 'new, old', 'new ,  old']) {
+      assert.deepEqual(readConfig({ STATE_MANAGER_SECRET: text }).stateManagerSecret, ['new', 'old'], text);
+      assert.deepEqual(readConfig({ ...CLUSTER, STATE_MANAGER_SECRET: text }).stateManagerSecret, ['new', 'old'], text);
+    }
+    assert.deepEqual(readConfig({}, 'STATE_MANAGER_SECRET=new, old').stateManagerSecret, ['new', 'old']);
+  });
+
+  it('take proxies as addresses, networks and names', () => {
+    const text = ' Loopback, 10.0.0.0/8,::ffff:192.0.2.1 ,2001:DB8::/32,192.0.2.7/32, uniquelocal';
+    assert.deepEqual(readConfig({ TRUST_PROXY: text }).trustProxy, [
+      'loopback',
+      '10.0.0.0/8',
+      '::ffff:192.0.2.1',
+      '2001:db8::/32',
+      '192.0.2.7/32',
+      'uniquelocal',
+    ]);
   });
 
   it('take the names that levels of logging have in Python', () => {
@@ -105,7 +127,7 @@ describe('settings', () => {
     const config = readConfig({ PORT: '8001' }, '\uFEFFPORT=8002\nHOST=0.0.0.0\nSTATE_MANAGER_SECRET="a#b"\nOTHER=x');
     assert.equal(config.port, 8001);
     assert.equal(config.host, '0.0.0.0');
-    assert.equal(config.stateManagerSecret, 'a#b');
+    assert.deepEqual(config.stateManagerSecret, ['a#b']);
   });
 });
 
@@ -116,7 +138,7 @@ describe('with MONGO_URI and REDIS_URL', () => {
     const { backend: _, dataDir: __, ...embedded } = { dataDir: '', ...readConfig({}) };
     assert.deepEqual(shared, {
       ...embedded,
-      stateManagerSecret: 'k',
+      stateManagerSecret: ['k'],
       secretsEncryptionKey: ENCRYPTION_KEY,
       mongoUri: CLUSTER.MONGO_URI,
       mongoDatabaseName: 'exosphere-state-manager',
@@ -220,7 +242,7 @@ describe('with MONGO_URI and REDIS_URL', () => {
 });
 
 describe('a bad value', () => {
-  const cases: readonly [name: string, value: string, line: string][] = [
+  const cases: readonly (readonly [name: string, value: string, line: string])[] = [
     ['HOST', 'http://x', 'HOST is "http://x", but must be a host name or an IP address'],
     ['HOST', '[::1]', 'HOST is "[::1]", but must be a host name'],
     ['HOST', '999.1.1.1', 'HOST is "999.1.1.1", but must be a host name'],
@@ -248,6 +270,22 @@ describe('a bad value', () => {
     ['CORS_ORIGINS', 'localhost:3000', 'CORS_ORIGINS has "localhost:3000" in it, but must be origins'],
     ['CORS_ORIGINS', 'http://*.org', 'CORS_ORIGINS has "http://*.org" in it, but must be origins'],
     ['CORS_ORIGINS', ' , ', 'CORS_ORIGINS is " , ", but must be origins'],
+    ...[
+      'true',
+      '*',
+      '1',
+      '0.0.0.0/0',
+      '::/0',
+      '10.0.0.0/33',
+      '::1/129',
+      '10.0.0.0/8/8',
+      '10.0.0/24',
+      '/8',
+      'proxy',
+    ].map((text) => ['TRUST_PROXY', text, `TRUST_PROXY has "${text}" in it, but must be addresses, networks`] as const),
+    ['TRUST_PROXY', '10.0.0.1, fe80::1%eth0', 'TRUST_PROXY has "fe80::1%eth0" in it, but must be addresses'],
+    ['TRUST_PROXY', ',', 'TRUST_PROXY is ",", but must be addresses, networks such as 10.0.0.0/8, or loopback'],
+    ['MAX_CONNECTIONS', '9', 'MAX_CONNECTIONS is "9", but must be a whole number from 10 to 1000000'],
     ['LOG_LEVEL', 'loud', 'LOG_LEVEL is "loud", but must be one of fatal, error, warn, info, debug, trace, silent'],
     ['MAX_BODY_BYTES', '1023', 'MAX_BODY_BYTES is "1023", but must be a whole number from 1024 to 15728640'],
     ['MAX_JSON_DEPTH', '1001', 'MAX_JSON_DEPTH is "1001", but must be a whole number from 8 to 1000'],
@@ -299,6 +337,21 @@ describe('a bad value', () => {
         'STATE_MANAGER_SECRET is a value that is not shown, ' +
           'but must be letters, digits and signs of ASCII, without spaces',
       ]);
+    }
+    const lists = [
+      [',', 'a key, or several separated by commas'],
+      [' , ,', 'a key, or several separated by commas'],
+      ['hidden,', 'keys separated by commas, none of them empty'],
+      [',hidden', 'keys separated by commas, none of them empty'],
+      ['hidden, ,other', 'keys separated by commas, none of them empty'],
+      ['hidden,other , hidden', 'keys separated by commas, none of them twice'],
+      ['other,hid den', 'letters, digits and signs of ASCII, without spaces'],
+      [' hidden,other', 'letters, digits and signs of ASCII, without spaces'],
+    ] as const;
+    for (const [secret, form] of lists) {
+      const line = `STATE_MANAGER_SECRET is a value that is not shown, but must be ${form}`;
+      assert.deepEqual(faultsOf({ STATE_MANAGER_SECRET: secret }), [line], secret);
+      assert.deepEqual(faultsOf({ ...CLUSTER, STATE_MANAGER_SECRET: secret }), [line], secret);
     }
     const notKeys = ['hunter2', ENCRYPTION_KEY.slice(1), `${ENCRYPTION_KEY}A`, `${ENCRYPTION_KEY}==`, '.'.repeat(43)];
     for (const key of notKeys) {

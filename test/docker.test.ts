@@ -14,8 +14,17 @@ import { Copy, DockerfileParser, Env, From, type Instruction, JSONInstruction } 
 import { parse, parseDocument, stringify } from 'yaml';
 import { z } from 'zod';
 import { readConfig, SETTINGS } from '../src/config.ts';
-import { backendsSkip, freshDatabaseName, startMongo, startRedis } from './support/backends.ts';
-import { type Child, type Scope, startCommand, suiteScope, temporaryFolder, until } from './support/server-process.ts';
+import { backendsSkip, freePort, freshDatabaseName, startMongo, startRedis } from './support/backends.ts';
+import {
+  type Child,
+  type Scope,
+  type ServerProcess,
+  startCommand,
+  startServer,
+  suiteScope,
+  temporaryFolder,
+  until,
+} from './support/server-process.ts';
 
 const PROJECT = resolve(import.meta.dirname, '..');
 
@@ -595,10 +604,18 @@ suite('docker-compose.yml', () => {
     const { backend: _, mongoUri: __, redisUrl: ___, queuePrefix, mongoDatabaseName, ...others } = config;
     const { backend: ____, dataDir: _____, ...defaults } = { dataDir: '', ...readConfig({}) };
     const { host, port, stateManagerSecret, secretsEncryptionKey } = config;
-    assert.deepEqual(others, { ...defaults, host, port, stateManagerSecret, secretsEncryptionKey });
+    const trustProxy = ['uniquelocal'];
+    assert.deepEqual(others, { ...defaults, host, port, stateManagerSecret, secretsEncryptionKey, trustProxy });
     assert.deepEqual([queuePrefix, mongoDatabaseName], ['state-manager', 'exosphere-state-manager']);
     assert.equal(deploy?.replicas, '3');
     assert.ok(build !== undefined && existsSync(join(PROJECT, build.context, build.dockerfile)));
+  });
+
+  test('takes a list of API keys, while one is being changed', () => {
+    const keys = { ...SECRETS, STATE_MANAGER_SECRET: 'new, old' };
+    const { services: filled } = composeSchema.parse(interpolate(COMPOSE, keys));
+    const { environment = {} } = filled['state-manager'] ?? {};
+    assert.deepEqual(readConfig({ ...environmentOf(IMAGE), ...environment }).stateManagerSecret, ['new', 'old']);
   });
 
   test('runs Redis so that it drops nothing, and asks for a password', () => {
@@ -677,8 +694,48 @@ suite('docker/haproxy.cfg', () => {
   });
 
   const isInstalled = spawnSync('haproxy', ['-v']).error === undefined;
-  test('is what HAProxy understands', { skip: !isInstalled && 'needs haproxy on the PATH' }, () => {
+  const skip = !isInstalled && 'needs haproxy on the PATH';
+  test('is what HAProxy understands', { skip }, () => {
     const { status, stdout, stderr } = spawnSync('haproxy', ['-c', '-f', join(PROJECT, 'docker/haproxy.cfg')]);
     assert.equal(status, 0, `${stdout}${stderr}`);
+  });
+
+  /** Starts HAProxy before one server of this machine, and gives its address. */
+  async function startBalancer(scope: Scope, text: string, server: ServerProcess): Promise<string> {
+    const port = await freePort();
+    const file = join(await temporaryFolder(scope), 'haproxy.cfg');
+    const played = text
+      .replace(/^ {2}bind :8000$/m, `  bind 127.0.0.1:${port}`)
+      .replace(/^resolvers docker\n(?: .*\n)+/m, '')
+      .replace(/ resolvers docker .*$/m, '')
+      .replace(/server-template replica .*$/m, `server replica ${new URL(server.url).host}`);
+    await writeFile(file, played);
+    startCommand(scope, { file: 'haproxy', args: ['-db', '-f', file], folder: PROJECT });
+    const address = `http://127.0.0.1:${port}`;
+    await until('the balancer', () =>
+      fetch(`${address}/health`).then(
+        ({ ok }) => ok,
+        () => false,
+      ),
+    );
+    return address;
+  }
+
+  test('tells the replicas who called, and nothing that callers say of themselves', { skip }, async (t) => {
+    const server = await startServer(t, { settings: { TRUST_PROXY: 'loopback' } });
+    const statuses = async (address: string) => {
+      const calls = Array.from({ length: 21 }, (_, index) =>
+        fetch(`${address}/v0/namespaces`, { headers: { 'x-forwarded-for': `192.0.2.${index}` } }),
+      );
+      return (await Promise.all(calls)).filter(({ status }) => status === 429).length;
+    };
+    assert.equal(await statuses(await startBalancer(t, configuration, server)), 1);
+    await server.child.saw(/"address":"127\.0\.0\.1","msg":"20 calls/);
+    assert.doesNotMatch(server.child.output, /"address":"192/);
+    // As the file says for a proxy before this one, whose word counts.
+    const line = /^ {2}http-request del-header x-forwarded-for\n/m;
+    assert.match(configuration, line);
+    assert.equal(await statuses(await startBalancer(t, configuration.replace(line, ''), server)), 0);
+    await server.child.saw(/"address":"192\.0\.2\.20"/);
   });
 });

@@ -110,48 +110,56 @@ describe('the keys', () => {
     const first = await keysFor(NOTHING_SET, folder);
     assert.deepEqual(first.created, ['STATE_MANAGER_SECRET', 'SECRETS_ENCRYPTION_KEY']);
     assert.equal(first.file, join(folder, 'keys.env'));
-    assert.equal(Buffer.from(first.secret, 'base64url').length, 32);
+    assert.equal(Buffer.from(first.apiKeys[0] ?? '', 'base64url').length, 32);
     assert.match(first.encryptionKey, /^[\w-]{43}=$/);
-    assert.notEqual(first.secret, first.encryptionKey);
+    assert.notEqual(first.apiKeys[0], first.encryptionKey);
     assert.deepEqual(await keysFor(NOTHING_SET, folder), { ...first, created: [] });
   });
 
   it('are others in another installation', async (context) => {
     const one = await keysFor(NOTHING_SET, makeFolder(context));
     const other = await keysFor(NOTHING_SET, makeFolder(context));
-    assert.notEqual(one.secret, other.secret);
+    assert.notDeepEqual(one.apiKeys, other.apiKeys);
     assert.notEqual(one.encryptionKey, other.encryptionKey);
   });
 
   it('stand in a file for the owner only that explains itself', async (context) => {
-    const { file, secret, encryptionKey } = await keysFor(NOTHING_SET, makeFolder(context));
+    const { file, apiKeys, encryptionKey } = await keysFor(NOTHING_SET, makeFolder(context));
     assert.equal(modeOf(file), 0o600);
     const text = readFileSync(file, 'utf8');
     assert.match(text, /If this key is lost, the stored secrets are lost with it/);
     const assignments = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-    assert.deepEqual(assignments, [`STATE_MANAGER_SECRET=${secret}`, `SECRETS_ENCRYPTION_KEY=${encryptionKey}`]);
+    assert.deepEqual(assignments, [`STATE_MANAGER_SECRET=${apiKeys[0]}`, `SECRETS_ENCRYPTION_KEY=${encryptionKey}`]);
   });
 
   it('of the environment win, and are not written down', async (context) => {
     const folder = makeFolder(context);
     const config = readConfig({ STATE_MANAGER_SECRET: 'given', SECRETS_ENCRYPTION_KEY: ENCRYPTION_KEY });
     const keys = await keysFor(config, folder);
-    assert.deepEqual([keys.secret, keys.encryptionKey, keys.created], ['given', ENCRYPTION_KEY, []]);
+    assert.deepEqual([keys.apiKeys, keys.encryptionKey, keys.created], [['given'], ENCRYPTION_KEY, []]);
     assert.deepEqual(readdirSync(folder), []);
+  });
+
+  it('to call with may be several in the file, while one is being changed', async (context) => {
+    const folder = makeFolder(context);
+    const { file, apiKeys } = await keysFor(NOTHING_SET, folder);
+    const [old = ''] = apiKeys;
+    writeFileSync(file, readFileSync(file, 'utf8').replace(old, `new, ${old}`));
+    assert.deepEqual((await keysFor(NOTHING_SET, folder)).apiKeys, ['new', old]);
   });
 
   it('of the environment make the file unimportant, even a broken one', async (context) => {
     const folder = makeFolder(context);
     writeFileSync(join(folder, 'keys.env'), 'STATE_MANAGER_SECRET=hidden key\n', { mode: 0o600 });
     const keys = await keysFor(readConfig({ STATE_MANAGER_SECRET: 'given' }), folder);
-    assert.equal(keys.secret, 'given');
+    assert.deepEqual(keys.apiKeys, ['given']);
     assert.deepEqual(keys.created, ['SECRETS_ENCRYPTION_KEY']);
   });
 
   it('are made one by one', async (context) => {
     const folder = makeFolder(context);
     const first = await keysFor(readConfig({ STATE_MANAGER_SECRET: 'given' }), folder);
-    assert.equal(first.secret, 'given');
+    assert.deepEqual(first.apiKeys, ['given']);
     assert.deepEqual(first.created, ['SECRETS_ENCRYPTION_KEY']);
     const second = await keysFor(NOTHING_SET, folder);
     assert.equal(second.encryptionKey, first.encryptionKey);
@@ -163,11 +171,11 @@ describe('the keys', () => {
     const folder = makeFolder(context);
     const before = `# mine\nOTHER="a # b"\r\n\n export SECRETS_ENCRYPTION_KEY = ${ENCRYPTION_KEY}`;
     writeFileSync(join(folder, 'keys.env'), before, { mode: 0o600 });
-    const { file, secret, encryptionKey } = await keysFor(NOTHING_SET, folder);
+    const { file, apiKeys, encryptionKey } = await keysFor(NOTHING_SET, folder);
     assert.equal(encryptionKey, ENCRYPTION_KEY);
     const after = readFileSync(file, 'utf8');
     assert.ok(after.startsWith(`${before}\n\n#`));
-    assert.ok(after.endsWith(`\nSTATE_MANAGER_SECRET=${secret}\n`));
+    assert.ok(after.endsWith(`\nSTATE_MANAGER_SECRET=${apiKeys[0]}\n`));
     assert.equal(modeOf(file), 0o600);
     assert.deepEqual(readdirSync(folder), ['keys.env']);
   });
@@ -175,8 +183,8 @@ describe('the keys', () => {
   it('are made although an earlier start was killed while it wrote', async (context) => {
     const folder = makeFolder(context);
     writeFileSync(join(folder, 'keys.env.new'), 'STATE_MANAGER_SECRET=half', { mode: 0o666 });
-    const { file, secret } = await keysFor(NOTHING_SET, folder);
-    assert.notEqual(secret, 'half');
+    const { file, apiKeys } = await keysFor(NOTHING_SET, folder);
+    assert.notDeepEqual(apiKeys, ['half']);
     assert.equal(modeOf(file), 0o600);
     assert.deepEqual(readdirSync(folder), ['keys.env']);
   });
@@ -185,7 +193,7 @@ describe('the keys', () => {
     const folder = makeFolder(context);
     const first = await keysFor(NOTHING_SET, folder);
     chmodSync(first.file, 0o644);
-    assert.equal((await keysFor(NOTHING_SET, folder)).secret, first.secret);
+    assert.deepEqual((await keysFor(NOTHING_SET, folder)).apiKeys, first.apiKeys);
     assert.equal(modeOf(first.file), 0o600);
   });
 
@@ -224,6 +232,7 @@ describe('the keys', () => {
     ['# keys\nSTATE_MANAGER_SECRET=a\nhidden line\n', 'line 3 is neither NAME=value nor a comment'],
     ['SECRETS_ENCRYPTION_KEY=hidden', 'SECRETS_ENCRYPTION_KEY is a value that is not shown, but must be 32 bytes'],
     ['STATE_MANAGER_SECRET=hidden key', 'STATE_MANAGER_SECRET is a value that is not shown, but must be letters'],
+    ['STATE_MANAGER_SECRET=hidden,,other', 'STATE_MANAGER_SECRET is a value that is not shown, but must be keys'],
     ['STATE_MANAGER_SECRET=a\nSECRETS_ENCRYPTION_KEY=\n', 'SECRETS_ENCRYPTION_KEY has no value'],
     ['OTHER="\nSTATE_MANAGER_SECRET=hidden\nEND="', 'STATE_MANAGER_SECRET has no value'],
     ['\uFEFFSTATE_MANAGER_SECRET=hidden', 'STATE_MANAGER_SECRET has no value'],

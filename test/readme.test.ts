@@ -111,8 +111,10 @@ test('the tutorial prints what it shows', { skip: missing('bash', 'curl') ?? fal
 
 suite('the settings', () => {
   /** What stands for a setting without a default. */
-  const absent = (name: string) =>
-    name === 'MONGO_URI' || name === 'REDIS_URL' ? 'none: embedded on SQLite' : 'made at the first start';
+  const absent = (name: string) => {
+    if (name === 'TRUST_PROXY') return 'none: nobody is believed';
+    return name === 'MONGO_URI' || name === 'REDIS_URL' ? 'none: embedded on SQLite' : 'made at the first start';
+  };
   const settings = SETTINGS.map(({ name, default: fallback }) => [name, fallback ?? absent(name)]);
 
   test('in the README are those of the program, with their defaults', () => {

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { FastifyBaseLogger, onRequestHookHandler } from 'fastify';
 import { KnownError } from '../domain/errors.ts';
+import { ANSWER_HEADERS } from './answer-headers.ts';
 import { REQUEST_ID_HEADER, requestIdOf } from './request-id.ts';
 
 /** How long a caller has to read the answer before its connection is torn down, in milliseconds. */
@@ -32,6 +33,7 @@ function write(socket: Duplex, requestId: string, { status, detail }: Answer): v
     'content-type: application/json; charset=utf-8',
     `content-length: ${Buffer.byteLength(body)}`,
     `${REQUEST_ID_HEADER}: ${requestId}`,
+    ...Object.entries(ANSWER_HEADERS).map(([name, value]) => `${name}: ${value}`),
     'connection: close',
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);

@@ -9,6 +9,7 @@ import { faults, internalError, problem } from './answers.ts';
 import { KEY_HEADER } from './auth.ts';
 import { allCalls } from './calls.ts';
 import { INTERNAL_ERROR } from './errors.ts';
+import { tooManyWrongKeys } from './failed-keys.ts';
 import { REQUEST_ID_HEADER } from './request-id.ts';
 import type { Call, Rules } from './typed-server.ts';
 
@@ -103,6 +104,14 @@ function commonAnswers({ limits }: Rules): Readonly<Record<string, CommonAnswer>
       body: faults,
       example: { detail: [fault] },
     },
+    429: {
+      name: 'TooManyWrongKeys',
+      description:
+        'Too many calls with a wrong or missing key came from this address; one with the right key is served.',
+      body: problem,
+      example: { detail: tooManyWrongKeys(42).message },
+      headers: { 'retry-after': retryAfterHeader },
+    },
     500: {
       name: 'InternalError',
       description: 'Something went wrong inside; the log tells what.',
@@ -168,7 +177,7 @@ function describeAnswers(
     describeExamples(response.content, own.get(status));
   }
   const never = new Set([
-    ...(config?.isOpen === true ? ['401', '503'] : []),
+    ...(config?.isOpen === true ? ['401', '429', '503'] : []),
     ...(schema.body === undefined ? ['413', '415'] : []),
     ...(schema.body === undefined && schema.params === undefined ? ['422'] : []),
   ]);

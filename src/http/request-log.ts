@@ -1,7 +1,11 @@
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
+import { addressOf } from './caller.ts';
 
 /** What a proxy logs for a caller that went away before it had its answer. */
 const CLIENT_WENT_AWAY = 499;
+
+const WRONG_KEY = 401;
+const TOO_MANY_WRONG_KEYS = 429;
 
 /** A path is as long as its caller likes. */
 const MOST_CHARACTERS = 255;
@@ -11,8 +15,15 @@ function namespaceOf(params: unknown): string | undefined {
   return isNamed ? String(params.namespace).slice(0, MOST_CHARACTERS) : undefined;
 }
 
+/** Of too many wrong keys failed-keys.ts tells once; a line for each would fill the disk for whoever sends them. */
+function levelOf(status: number): 'debug' | 'info' | 'warn' {
+  if (status === TOO_MANY_WRONG_KEYS) return 'debug';
+  return status === WRONG_KEY || status >= 500 ? 'warn' : 'info';
+}
+
 function writeLine(request: FastifyRequest, reply: FastifyReply): void {
-  const status = reply.raw.writableFinished ? reply.statusCode : CLIENT_WENT_AWAY;
+  const { statusCode } = reply;
+  const status = reply.raw.writableFinished ? statusCode : CLIENT_WENT_AWAY;
   const { url: route = '(none)' } = request.routeOptions;
   const line = {
     method: request.method,
@@ -20,13 +31,15 @@ function writeLine(request: FastifyRequest, reply: FastifyReply): void {
     status,
     ms: Math.round(reply.elapsedTime * 10) / 10,
     namespace: namespaceOf(request.params),
+    address: statusCode === WRONG_KEY ? addressOf(request) : undefined,
   };
-  request.log[status >= 500 ? 'warn' : 'info'](line, `${request.method} ${route} ${status}`);
+  // Who goes away before the answer has tried a key all the same.
+  request.log[levelOf(statusCode)](line, `${request.method} ${route} ${status}`);
 }
 
 /**
  * Sees to the one line of each request. It names the route by its pattern, never by what the caller wrote, and nothing
- * of headers, query, body or answer.
+ * of headers, query, body or answer; behind a wrong key it has the address of the caller.
  */
 export const logRequest: onRequestHookHandler = (request, reply, done) => {
   // The hook onResponse is not called for a caller that went away.

@@ -3,9 +3,12 @@ import cors, { type FastifyCorsOptions } from '@fastify/cors';
 import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { World } from '../engine/world.ts';
+import { ANSWER_HEADERS } from './answer-headers.ts';
 import { requireKey } from './auth.ts';
 import { clientErrorHandler, refuseTunnel, requireHost } from './client-errors.ts';
+import { limitConnections } from './connections.ts';
 import { errorHandler } from './errors.ts';
+import { countFailedKeys } from './failed-keys.ts';
 import { jsonBodyParser } from './json-body.ts';
 import { answerOptions, isPreflight, readableUrl, refuseUnknownPaths } from './paths.ts';
 import { REQUEST_ID_HEADER, requestIdOf } from './request-id.ts';
@@ -22,10 +25,14 @@ import { zodValidator } from './validation.ts';
 
 /** What the server needs beside the engine. */
 export interface ServerOptions {
-  /** The key that callers must send. */
-  readonly secret: string;
+  /** The keys of which callers must send one; at least one. */
+  readonly apiKeys: readonly string[];
   /** The origins of the web pages that may call, as browsers write them. */
   readonly corsOrigins: readonly string[];
+  /** The proxies that are believed when they say where a call came from: addresses, networks, names of the framework. */
+  readonly trustProxy: readonly string[];
+  /** Most connections at the same time. */
+  readonly maxConnections: number;
   readonly logger: FastifyBaseLogger;
   /** The version of the service, for the API description. */
   readonly version: string;
@@ -33,7 +40,16 @@ export interface ServerOptions {
 
 /** How long a request may take to come to its end, and its headers alone. */
 const REQUEST_TIMEOUT_MS = 120_000;
-const HEADERS_TIMEOUT_MS = 60_000;
+const HEADERS_TIMEOUT_MS = 15_000;
+
+/** How often it is looked for requests that took longer: by so much longer one may take. */
+const TIMEOUT_CHECK_MS = 5_000;
+
+/**
+ * How long a connection may be open on which nothing moves, in either direction: longer than the longest poll, and a
+ * caller that does not read its answers is cut off too.
+ */
+const SILENCE_TIMEOUT_MS = 120_000;
 
 /** Enough for four names of a thousand characters each, percent-encoded. */
 const MOST_HEADER_BYTES = 64 * 1024;
@@ -41,7 +57,7 @@ const MOST_HEADER_BYTES = 64 * 1024;
 /** How long a browser may keep the answer to a preflight. */
 const PREFLIGHT_SECONDS = 600;
 
-function newServer(world: World, { logger }: ServerOptions): TypedServer {
+function newServer(world: World, { logger, trustProxy }: ServerOptions): TypedServer {
   return fastify({
     loggerInstance: logger,
     // The one line of each request is written by request-log.ts.
@@ -49,11 +65,14 @@ function newServer(world: World, { logger }: ServerOptions): TypedServer {
     genReqId: requestIdOf,
     bodyLimit: world.limits.maxBodyBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: SILENCE_TIMEOUT_MS,
+    trustProxy: trustProxy.length > 0 && [...trustProxy],
     // Probes of the network find the callers that vanished while a long poll waits.
     http: {
       keepAlive: true,
       maxHeaderSize: MOST_HEADER_BYTES,
       headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
       // Node's own answer has no body; requireHost gives one.
       requireHostHeader: false,
     },
@@ -68,7 +87,7 @@ function newServer(world: World, { logger }: ServerOptions): TypedServer {
 }
 
 async function allowOrigins(server: TypedServer, origins: readonly string[]): Promise<void> {
-  const plain: FastifyCorsOptions = {
+  const allowed: FastifyCorsOptions = {
     origin: [...origins],
     credentials: true,
     methods: ['GET', 'HEAD', 'PUT', 'POST'],
@@ -76,9 +95,16 @@ async function allowOrigins(server: TypedServer, origins: readonly string[]): Pr
     maxAge: PREFLIGHT_SECONDS,
     preflight: false,
   };
-  const preflight = { ...plain, preflight: true };
+  const preflight = { ...allowed, preflight: true };
+  // A page that is not listed is told nothing. Its preflight, which never has a key, is no failed attempt for that.
+  const refused: FastifyCorsOptions = { origin: false };
+  const refusedPreflight: FastifyCorsOptions = { origin: [], methods: [], preflight: true };
   await server.register(cors, {
-    delegator: (request, done) => done(null, isPreflight(request) ? preflight : plain),
+    delegator: (request, done) => {
+      const isListed = origins.includes(request.headers.origin ?? '');
+      if (isPreflight(request)) done(null, isListed ? preflight : refusedPreflight);
+      else done(null, isListed ? allowed : refused);
+    },
   });
 }
 
@@ -116,15 +142,15 @@ function stopGracefully(server: TypedServer, { dispatcher }: World): void {
   });
 }
 
-async function addHooks(server: TypedServer, world: World, { secret, corsOrigins }: ServerOptions): Promise<void> {
+async function addHooks(server: TypedServer, world: World, { apiKeys, corsOrigins }: ServerOptions): Promise<void> {
   server.addHook('onRequest', (request, reply, done) => {
-    void reply.header(REQUEST_ID_HEADER, request.id);
+    void reply.headers(ANSWER_HEADERS).header(REQUEST_ID_HEADER, request.id);
     done();
   });
   server.addHook('onRequest', logRequest);
   server.addHook('onRequest', requireHost);
   await allowOrigins(server, corsOrigins);
-  server.addHook('onRequest', requireKey(secret));
+  server.addHook('onRequest', requireKey(apiKeys, await countFailedKeys(server)));
   server.addHook('onRequest', answerOptions(server));
   server.addHook('onRequest', refuseUnknownPaths(server));
   stopGracefully(server, world);
@@ -158,6 +184,7 @@ export async function createServer(world: World, options: ServerOptions): Promis
   // Each of the requests that a caller sends without waiting for answers listens for the end of their connection; that
   // many of them are no leak.
   server.server.on('connection', (socket: Socket) => socket.setMaxListeners(0));
+  limitConnections(server, options.maxConnections);
   // Node would answer to both by itself, without a body or not at all.
   server.server.on('connect', refuseTunnel);
   server.server.on('checkExpectation', (request, response) => server.routing(request, response));

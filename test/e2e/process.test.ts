@@ -43,6 +43,13 @@ function assertRefused({ code, child }: Exit & { readonly child: Child }, ...sai
   assert.doesNotMatch(child.output, /^\s+at /m);
 }
 
+/** What a shell has for the key behind the line that a server printed. */
+function keyOfShell({ child }: ServerProcess, environment: Readonly<Record<string, string>> = {}): string {
+  const [line] = /^ *export EXOSPHERE_API_KEY=.*$/m.exec(child.output) ?? [];
+  const env = { PATH: process.env.PATH, ...environment };
+  return spawnSync('sh', ['-c', `${line}\nprintf %s "$EXOSPHERE_API_KEY"`], { encoding: 'utf8', env }).stdout;
+}
+
 suite('the first start', () => {
   test('makes the folder and the keys for their owner only, and prints what a client needs', async (t) => {
     const server = await startServer(t);
@@ -77,11 +84,47 @@ suite('a later start', () => {
     assert.deepEqual(await server.term(), { code: 0, signal: null });
     await server.restart();
     assert.equal(server.key, key);
-    const [line] = /^ *export EXOSPHERE_API_KEY=.*$/m.exec(server.child.output) ?? [];
-    const shell = spawnSync('bash', ['-c', `${line}\nprintf %s "$EXOSPHERE_API_KEY"`], { encoding: 'utf8' });
-    assert.equal(shell.stdout, key, 'the line that it prints gives a shell the key');
+    assert.equal(keyOfShell(server), key, 'the line that it prints gives a shell the key');
     const { body } = await client.call<{ count: number }>('GET', 'nodes/');
     assert.equal(body.count, 1);
+  });
+});
+
+suite('two API keys, while one is being changed', () => {
+  const statusWith = async ({ url }: ServerProcess, key: string) =>
+    (await fetch(`${url}/v0/namespaces`, { headers: { 'x-api-key': key } })).status;
+
+  test('are both right, and a shell gets the first', async (t) => {
+    for (const list of ['new,old', 'new , old']) {
+      const server = await startServer(t, { settings: { STATE_MANAGER_SECRET: list } });
+      assert.deepEqual([await statusWith(server, 'new'), await statusWith(server, 'old')], [200, 200]);
+      for (const wrong of [list, 'new,', ',old', 'newold']) assert.equal(await statusWith(server, wrong), 401, wrong);
+      assert.equal(keyOfShell(server, { STATE_MANAGER_SECRET: list }), 'new');
+      assert.doesNotMatch(server.child.output, /\b(new|old)\b/);
+    }
+  });
+
+  test('can stand in keys.env, and the old one is wrong when it stands there no more', async (t) => {
+    const server = await startServer(t);
+    const { key: old } = server;
+    const file = join(server.dataDir, 'keys.env');
+    const restartWith = async (before: string, after: string) => {
+      await server.term();
+      writeFileSync(file, readFileSync(file, 'utf8').replace(before, after));
+      await server.restart();
+    };
+    await restartWith(old, `the-new-one, ${old}`);
+    assert.equal(keyOfShell(server), 'the-new-one');
+    assert.deepEqual([await statusWith(server, 'the-new-one'), await statusWith(server, old)], [200, 200]);
+    await restartWith(`, ${old}`, '');
+    assert.equal(keyOfShell(server), 'the-new-one');
+    assert.deepEqual([await statusWith(server, 'the-new-one'), await statusWith(server, old)], [200, 401]);
+  });
+
+  test('stop the start when one is empty or stands there twice', async (t) => {
+    const { child, ...exit } = await runToEnd(t, { settings: { STATE_MANAGER_SECRET: 'hidden,other,hidden' } });
+    assertRefused({ child, ...exit }, /^STATE_MANAGER_SECRET is a value that is not shown, .* none of them twice$/m);
+    assert.doesNotMatch(child.output, /hidden|other/);
   });
 });
 

@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { pino } from 'pino';
 import { systemClock } from '../../src/adapters/system/clock.ts';
 import type { Limits } from '../../src/engine/world.ts';
-import { createServer } from '../../src/http/server.ts';
+import { createServer, type ServerOptions } from '../../src/http/server.ts';
 import type { TypedServer } from '../../src/http/typed-server.ts';
 import { openWorldOn, type TestWorld } from '../support/world.ts';
 
@@ -64,8 +64,12 @@ function parsed(text: string): unknown {
  * Opens a server.
  *
  * @param limits those that a test wants smaller.
+ * @param options what a test wants of the server itself.
  */
-export async function openServer(limits: Partial<Limits> = {}): Promise<OpenServer> {
+export async function openServer(
+  limits: Partial<Limits> = {},
+  options: Partial<ServerOptions> = {},
+): Promise<OpenServer> {
   const testWorld = await openWorldOn({ clock: systemClock, limits });
   const lines: Record<string, unknown>[] = [];
   const destination = new Writable({
@@ -75,10 +79,13 @@ export async function openServer(limits: Partial<Limits> = {}): Promise<OpenServ
     },
   });
   const server = await createServer(testWorld.world, {
-    secret: KEY,
+    apiKeys: [KEY],
     corsOrigins: [ORIGIN],
+    trustProxy: [],
+    maxConnections: 1000,
     logger: pino({ level: 'info' }, destination),
     version: '0.0.0-test',
+    ...options,
   });
   const url = await server.listen({ host: '127.0.0.1', port: 0 });
 

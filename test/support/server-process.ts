@@ -258,7 +258,7 @@ export class ServerProcess {
     return this.#url;
   }
 
-  /** What callers send as x-api-key. */
+  /** What callers send as x-api-key: the first of several. */
   get key(): string {
     return this.#key;
   }
@@ -293,10 +293,11 @@ export class ServerProcess {
       ),
     );
     this.#url = address;
-    this.#key = this.#options.settings?.STATE_MANAGER_SECRET ?? (await this.#storedKey());
+    const keys = this.#options.settings?.STATE_MANAGER_SECRET ?? (await this.#storedKeys());
+    this.#key = keys.split(/ *, */)[0] ?? '';
   }
 
-  async #storedKey(): Promise<string> {
+  async #storedKeys(): Promise<string> {
     return parseEnv(await readFile(join(this.dataDir, 'keys.env'), 'utf8')).STATE_MANAGER_SECRET ?? '';
   }
 

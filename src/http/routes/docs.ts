@@ -2,6 +2,7 @@
 // they would cost every process memory and time that most never use.
 
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { ANSWER_HEADERS } from '../answer-headers.ts';
 import type { Documentation } from '../documentation.ts';
 import { REQUEST_ID_HEADER } from '../request-id.ts';
 import type { Rules, TypedServer } from '../typed-server.ts';
@@ -22,7 +23,7 @@ export function docsRoutes(server: TypedServer, rules: Rules, version: string): 
 
   const showPage = async (request: FastifyRequest, reply: FastifyReply) => {
     const { page } = await load();
-    reply.raw.setHeader(REQUEST_ID_HEADER, request.id);
+    reply.raw.setHeaders(new Map(Object.entries({ ...ANSWER_HEADERS, [REQUEST_ID_HEADER]: request.id })));
     page.routing(request.raw, reply.raw);
     return reply.hijack();
   };
