@@ -8,7 +8,7 @@ import { type Point, quantile, type Sample, slope, troughs } from './samples.ts'
 export const WARM_UP_MINUTES = 3;
 
 /** How many judged minutes there must be; a slope over fewer says nothing. */
-const LEAST_JUDGED_MINUTES = 2;
+const LEAST_JUDGED_MINUTES = 3;
 
 const MEBIBYTE = 2 ** 20;
 const MOST_GROWTH_PER_MINUTE = MEBIBYTE;
@@ -24,8 +24,11 @@ const MOST_BACKLOG_S = 2;
 /** SQLite writes the log back at 1,000 pages of 4 KiB, after the group under way, which may be large. */
 const MOST_LOG = 16 * MEBIBYTE;
 
-/** Stretches of this length have one trough each, in seconds. */
-const TROUGH_S = 10;
+/** Stretches of this length have one trough each, in seconds: longer than garbage is left before a collection. */
+const TROUGH_S = 60;
+
+/** How long clients take to come, in seconds. */
+const ARRIVAL_S = 10;
 
 /** What was seen. */
 export interface Observations {
@@ -68,10 +71,11 @@ function growthPerMinute(samples: readonly Sample[]): { readonly ofTroughs: numb
   return { ofTroughs: 60 * slope(troughs(points, TROUGH_S)), ofAll: 60 * slope(points) };
 }
 
-function memoryVerdict(warm: readonly Sample[], isLong: boolean): Verdict {
-  const { ofTroughs, ofAll } = growthPerMinute(warm);
+function memoryVerdict(warm: readonly Sample[], minutes: number, isLong: boolean): Verdict {
+  // A minute of which only the beginning was seen may have no trough.
+  const { ofTroughs, ofAll } = growthPerMinute(warm.filter(({ atS }) => atS < 60 * Math.floor(minutes)));
   return judged(
-    'resident memory grows by less than 1 MiB a minute (least squares through the lowest second of each 10)',
+    'resident memory grows by less than 1 MiB a minute (least squares through the lowest second of each minute)',
     `${mebibytes(ofTroughs)}; through every second ${mebibytes(ofAll)}`,
     isLong ? ofTroughs < MOST_GROWTH_PER_MINUTE : null,
   );
@@ -88,7 +92,7 @@ function latencyVerdict(latencies: Observations['latencies'], lastMinute: number
 }
 
 function descriptorVerdicts({ samples, descriptorsBefore, descriptorsAfter }: Observations): readonly Verdict[] {
-  const seen = samples.filter(({ atS }) => atS > TROUGH_S).map(({ descriptors }) => descriptors);
+  const seen = samples.filter(({ atS }) => atS > ARRIVAL_S).map(({ descriptors }) => descriptors);
   const [least, most] = [quantile(seen, 0), quantile(seen, 1)];
   return [
     judged(
@@ -164,7 +168,7 @@ export function judge(observations: Observations): readonly Verdict[] {
   const isLong = minutes >= WARM_UP_MINUTES + LEAST_JUDGED_MINUTES;
   const warm = samples.filter(({ atS }) => atS >= WARM_UP_MINUTES * 60);
   return [
-    memoryVerdict(warm, isLong),
+    memoryVerdict(warm, minutes, isLong),
     latencyVerdict(latencies, Math.ceil(minutes) - 1, isLong),
     ...descriptorVerdicts(observations),
     ...paceVerdicts(observations, warm, isLong),
