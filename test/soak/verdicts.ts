@@ -24,8 +24,8 @@ const MOST_BACKLOG_S = 2;
 /** SQLite writes the log back at 1,000 pages of 4 KiB, after the group under way, which may be large. */
 const MOST_LOG = 16 * MEBIBYTE;
 
-/** Stretches of this length have one trough each, in seconds: longer than garbage is left before a collection. */
-const TROUGH_S = 60;
+/** The judged time has so many stretches with one trough each; fewer, so longer ones surely have a large collection. */
+const STRETCHES = 3;
 
 /** How long clients take to come, in seconds. */
 const ARRIVAL_S = 10;
@@ -66,16 +66,22 @@ function judged(claim: string, seen: string, holds: boolean | null): Verdict {
 }
 
 /** The slope of the troughs of memory, in bytes a minute. */
-function growthPerMinute(samples: readonly Sample[]): { readonly ofTroughs: number; readonly ofAll: number } {
-  const points: Point[] = samples.map(({ atS, memory }) => ({ x: atS, y: memory }));
-  return { ofTroughs: 60 * slope(troughs(points, TROUGH_S)), ofAll: 60 * slope(points) };
+function growthPerMinute(
+  warm: readonly Sample[],
+  minutes: number,
+): { readonly ofTroughs: number; readonly ofAll: number } {
+  const stretchMinutes = (minutes - WARM_UP_MINUTES) / STRETCHES;
+  // What was seen after the end would be a stretch of its own.
+  const points = warm
+    .map(({ atS, memory }): Point => ({ x: atS / 60 - WARM_UP_MINUTES, y: memory }))
+    .filter(({ x }) => x < STRETCHES * stretchMinutes);
+  return { ofTroughs: slope(troughs(points, stretchMinutes)), ofAll: slope(points) };
 }
 
 function memoryVerdict(warm: readonly Sample[], minutes: number, isLong: boolean): Verdict {
-  // A minute of which only the beginning was seen may have no trough.
-  const { ofTroughs, ofAll } = growthPerMinute(warm.filter(({ atS }) => atS < 60 * Math.floor(minutes)));
+  const { ofTroughs, ofAll } = growthPerMinute(warm, minutes);
   return judged(
-    'resident memory grows by less than 1 MiB a minute (least squares through the lowest second of each minute)',
+    'resident memory grows by less than 1 MiB a minute (least squares through the lowest second of each third)',
     `${mebibytes(ofTroughs)}; through every second ${mebibytes(ofAll)}`,
     isLong ? ofTroughs < MOST_GROWTH_PER_MINUTE : null,
   );
