@@ -36,8 +36,6 @@ function runTests(args: string[]): { step: Step; report: ReportLine[] } {
       '--test',
       // Two at a time: many test files start a server of their own.
       '--test-concurrency=2',
-      // The timers of a queue's client, up to a minute long, keep a process alive whose tests are over.
-      '--test-force-exit',
       '--test-reporter=spec',
       '--test-reporter-destination=stdout',
       '--test-reporter=./test/support/skipped-reporter.ts',

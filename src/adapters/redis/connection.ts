@@ -110,7 +110,13 @@ function connectionsTo(url: string): Connections {
       return { client, whyNot: () => why };
     },
     disconnect() {
-      for (const client of clients) client.disconnect();
+      for (const client of clients) {
+        // One that is between two attempts would keep its calls for ever, and with them a worker of BullMQ and its timers;
+        // BullMQ says of its own that they have ended when they are. Only a connection that really ends rejects its calls,
+        // so another attempt begins, which ends before there is a socket.
+        if (client.status === 'reconnecting' || client.status === 'end') client.connect().catch(() => {});
+        client.disconnect();
+      }
     },
   };
 }

@@ -567,6 +567,25 @@ describe('two replicas', { skip }, () => {
     await other.close();
   });
 
+  it('leave nothing behind that keeps a process alive when Redis is lost while they stop', async (context) => {
+    const redis = await startRedis(context, { own: true });
+    const { open } = replicasOn(context, redis.url);
+    const replicas = await Promise.all(Array.from({ length: 6 }, () => open()));
+    let handled = 0;
+    for (const { jobs } of replicas) {
+      jobs.start(async () => {
+        handled += 1;
+      });
+    }
+    for (let number = 0; number < 500; number += 1) replicas[0]?.jobs.schedule(stateNumber(number), Date.now());
+    await until('some', () => handled > 100);
+    const closed = Promise.all(replicas.map((replica) => replica.close()));
+    await redis.kill9();
+    await closed;
+    // Those of connections that are closed last 2 s, those of BullMQ's pauses 5 s.
+    await until('no timers', () => !process.getActiveResourcesInfo().includes('Timeout'), 15_000);
+  });
+
   it('go on with the Redis that their address leads to when the one before takes no writes any more', async (context) => {
     const [before, after] = [await startRedis(context, { own: true }), await startRedis(context, { own: true })];
     const address = await movingAddress(context, before.port);
