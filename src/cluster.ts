@@ -37,7 +37,7 @@ export async function openCluster(config: ClusterConfig, log: Log, releasers: Re
     jobs: redis.jobs,
     signal: redis.signal,
     secret: config.stateManagerSecret,
-    encryptionKey: config.secretsEncryptionKey,
+    encryptionKeys: config.secretsEncryptionKeys,
     greeting,
   };
 }
