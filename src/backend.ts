@@ -7,8 +7,8 @@ export type Releaser = () => void | Promise<void>;
 export interface Backend extends Pick<Parts, 'store' | 'clock' | 'jobs' | 'signal'> {
   /** What callers may send in the header `x-api-key`: one key or more. */
   readonly apiKeys: readonly string[];
-  /** 32 bytes in base64, URL-safe or not. */
-  readonly encryptionKey: string;
+  /** 32 bytes each, in base64, URL-safe or not; the first one encrypts. */
+  readonly encryptionKeys: readonly string[];
   /** Says to the person who started the service how runtimes reach it at an address: lines. */
   greeting(address: string): readonly string[];
 }

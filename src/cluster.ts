@@ -37,7 +37,7 @@ export async function openCluster(config: ClusterConfig, log: Log, releasers: Re
     jobs: redis.jobs,
     signal: redis.signal,
     apiKeys: config.stateManagerSecret,
-    encryptionKey: config.secretsEncryptionKey,
+    encryptionKeys: config.secretsEncryptionKeys,
     greeting: (address) => greeting(address, config.stateManagerSecret),
   };
 }

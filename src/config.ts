@@ -73,13 +73,30 @@ const apiKeys = z.string().transform((text, context): readonly string[] => {
   return z.NEVER;
 });
 
-// Either alphabet of base64, as Python's urlsafe_b64decode reads keys that are in use.
-const encryptionKey = z
-  .string()
-  .trim()
-  .regex(/^[\w+/-]{43}=?$/, {
-    error: '32 bytes in base64 (43 characters, URL-safe or not, and "=" at the end or not)',
-  });
+const ENCRYPTION_KEYS_FORM =
+  '32 bytes in base64 (43 characters, URL-safe or not, and "=" at the end or not), or several such keys, no two the ' +
+  'same, separated by commas';
+
+/** What is wrong with a list of keys, without a word of what is in it; null when it is right. */
+function encryptionKeysFault(keys: readonly string[]): string | null {
+  if (keys.length === 0) return 'there is none';
+  // Either alphabet of base64, as Python's urlsafe_b64decode reads keys that are in use.
+  const wrong = keys.findIndex((key) => !/^[\w+/-]{43}=?$/.test(key));
+  if (wrong >= 0) return `key ${wrong + 1} of ${keys.length} is none`;
+  // One key can be written in several ways.
+  const bytes = keys.map((key) => Buffer.from(key, 'base64').toString('hex'));
+  const again = bytes.findIndex((key, index) => bytes.indexOf(key) < index);
+  if (again < 0) return null;
+  return `key ${again + 1} is the same as key ${bytes.indexOf(bytes[again] ?? '') + 1}`;
+}
+
+const encryptionKeys = z.string().transform((text, context): readonly string[] => {
+  const keys = splitList(text);
+  const found = encryptionKeysFault(keys);
+  if (found === null) return keys;
+  context.issues.push({ code: 'custom', input: text, message: `${ENCRYPTION_KEYS_FORM}; ${found}` });
+  return z.NEVER;
+});
 
 const MONGO_URI_FORM =
   'mongodb:// or mongodb+srv://, then user:password@ if there is one (signs in it percent-encoded), and the hosts, ' +
@@ -218,11 +235,13 @@ const environmentSchema = z.object({
       'To make one: openssl rand -hex 32',
     secret: true,
   }),
-  SECRETS_ENCRYPTION_KEY: encryptionKey.optional().meta({
+  SECRETS_ENCRYPTION_KEY: encryptionKeys.optional().meta({
     description:
       'Encrypts the secrets of graphs (AES-256-GCM): 32 bytes in base64, URL-safe or not. What one key encrypted, ' +
-      'another cannot read: keep a copy. Without it the first start makes one and keeps it in keys.env in DATA_DIR; ' +
-      'with MONGO_URI it must be set, the same for all replicas. To make one: openssl rand -base64 32',
+      'another cannot read: keep a copy. Several keys are separated by commas: the first one encrypts, all of them ' +
+      'decrypt; to change the key, see "Change the encryption key" in the README. Without it the first start makes ' +
+      'one and keeps it in keys.env in DATA_DIR; with MONGO_URI it must be set, the same for all replicas. ' +
+      'To make one: openssl rand -base64 32',
     secret: true,
   }),
   MONGO_URI: mongoUri.optional().meta({
@@ -390,7 +409,7 @@ const embeddedSchema = environmentSchema.transform((environment) => ({
   backend: 'embedded' as const,
   dataDir: environment.DATA_DIR,
   stateManagerSecret: environment.STATE_MANAGER_SECRET,
-  secretsEncryptionKey: environment.SECRETS_ENCRYPTION_KEY,
+  secretsEncryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
 }));
 
 const clusterSchema = environmentSchema
@@ -399,7 +418,7 @@ const clusterSchema = environmentSchema
     ...sharedSettings(environment),
     backend: 'cluster' as const,
     stateManagerSecret: environment.STATE_MANAGER_SECRET,
-    secretsEncryptionKey: environment.SECRETS_ENCRYPTION_KEY,
+    secretsEncryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
     mongoUri: environment.MONGO_URI,
     mongoDatabaseName: environment.MONGO_DATABASE_NAME,
     redisUrl: environment.REDIS_URL,

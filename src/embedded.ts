@@ -35,7 +35,7 @@ export async function openEmbedded(config: EmbeddedConfig, log: Log, releasers: 
     jobs: inProcessJobs(systemClock, (error) => log.error(error, 'a job failed')),
     signal: inProcessSignal((error) => log.error(error, 'a signal was not heard')),
     apiKeys: keys.apiKeys,
-    encryptionKey: keys.encryptionKey,
+    encryptionKeys: keys.encryptionKeys,
     greeting: (address) => [
       'Give these two lines to the shell of your runtimes:',
       '',

@@ -21,8 +21,8 @@ export type KeyName = 'STATE_MANAGER_SECRET' | 'SECRETS_ENCRYPTION_KEY';
 export interface Keys {
   /** What callers may send in the header `x-api-key`; the first one is for whoever asks now. */
   readonly apiKeys: readonly string[];
-  /** 32 bytes in base64, URL-safe where it was made here. */
-  readonly encryptionKey: string;
+  /** 32 bytes each, in base64, URL-safe where it was made here; the first one encrypts. */
+  readonly encryptionKeys: readonly string[];
   /** The keys that were made by this call. */
   readonly created: readonly KeyName[];
   /** The absolute path of the file that keeps the keys which the environment does not set; it need not be there. */
@@ -159,7 +159,7 @@ function assignedNames(text: string, file: string): ReadonlySet<string | undefin
   return names;
 }
 
-type KeySettings = Pick<Config, 'stateManagerSecret' | 'secretsEncryptionKey'>;
+type KeySettings = Pick<Config, 'stateManagerSecret' | 'secretsEncryptionKeys'>;
 
 /** The keys among `names` that the file holds. A key that is damaged is a fault: a new one must never cover it up. */
 function parseKeys(text: string, names: readonly KeyName[], file: string): KeySettings {
@@ -239,7 +239,7 @@ export async function keysFor(config: KeySettings, folder: string): Promise<Keys
   const file = resolve(folder, 'keys.env');
   const missing: KeyName[] = [];
   if (config.stateManagerSecret === undefined) missing.push('STATE_MANAGER_SECRET');
-  if (config.secretsEncryptionKey === undefined) missing.push('SECRETS_ENCRYPTION_KEY');
+  if (config.secretsEncryptionKeys === undefined) missing.push('SECRETS_ENCRYPTION_KEY');
   const text = missing.length === 0 ? '' : await readKeysFile(file);
   const kept = parseKeys(text, missing, file);
 
@@ -250,7 +250,26 @@ export async function keysFor(config: KeySettings, folder: string): Promise<Keys
     return key;
   };
   const apiKeys = config.stateManagerSecret ?? kept.stateManagerSecret ?? [create('STATE_MANAGER_SECRET')];
-  const encryptionKey = config.secretsEncryptionKey ?? kept.secretsEncryptionKey ?? create('SECRETS_ENCRYPTION_KEY');
+  const encryptionKeys = config.secretsEncryptionKeys ??
+    kept.secretsEncryptionKeys ?? [create('SECRETS_ENCRYPTION_KEY')];
   if (created.size > 0) await keepKeys(file, text, created);
-  return { apiKeys, encryptionKey, created: [...created.keys()], file };
+  return { apiKeys, encryptionKeys, created: [...created.keys()], file };
+}
+
+/**
+ * The keys that decrypt what is stored: those of the environment, else those in `keys.env` in the data folder. None is
+ * made, since there is something that an earlier one encrypted.
+ *
+ * @param config the keys that the environment sets.
+ * @param folder the data folder; it is there.
+ * @throws StartFault when there is none, or the file is broken, cannot be read or closed to others.
+ */
+export async function storedEncryptionKeys(config: KeySettings, folder: string): Promise<readonly string[]> {
+  if (config.secretsEncryptionKeys !== undefined) return config.secretsEncryptionKeys;
+  const file = resolve(folder, 'keys.env');
+  const kept = parseKeys(await readKeysFile(file), ['SECRETS_ENCRYPTION_KEY'], file).secretsEncryptionKeys;
+  if (kept !== undefined) return kept;
+  throw new StartFault(
+    `SECRETS_ENCRYPTION_KEY is not set, and ${file} does not hold it: set it as the service has it.`,
+  );
 }

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { cronCalendar } from './adapters/cron-parser/calendar.ts';
-import { aesGcmCipher, parseEncryptionKey } from './adapters/node-crypto/cipher.ts';
+import { cipherWithKeys } from './adapters/node-crypto/cipher.ts';
 import { cryptoIds } from './adapters/node-crypto/ids.ts';
 import type { Backend, Releaser } from './backend.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
@@ -55,8 +55,6 @@ async function openBackend(config: Config, log: Log, releasers: Releaser[]): Pro
 }
 
 function worldOn(backend: Backend, config: Config, log: Log): World {
-  const encryptionKey = parseEncryptionKey(backend.encryptionKey);
-  if (encryptionKey === null) throw new StartFault('SECRETS_ENCRYPTION_KEY is not 32 bytes in URL-safe base64.');
   const { store, clock, jobs, signal } = backend;
   return createWorld({
     store,
@@ -64,7 +62,7 @@ function worldOn(backend: Backend, config: Config, log: Log): World {
     jobs,
     signal,
     ids: cryptoIds(),
-    cipher: aesGcmCipher(encryptionKey),
+    cipher: cipherWithKeys(backend.encryptionKeys),
     calendar: cronCalendar,
     log,
     limits: config,

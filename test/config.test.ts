@@ -41,7 +41,7 @@ describe('settings', () => {
       port: 8000,
       dataDir: './data',
       stateManagerSecret: undefined,
-      secretsEncryptionKey: undefined,
+      secretsEncryptionKeys: undefined,
       leaseSeconds: 3600,
       triggerRetentionHours: 720,
       corsOrigins: ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://localhost:3001', 'http://127.0.0.1:3001'],
@@ -79,7 +79,7 @@ describe('settings', () => {
     assert.equal(config.port, 0);
     assert.equal(config.backend === 'embedded' && config.dataDir, '/srv/state manager');
     assert.deepEqual(config.stateManagerSecret, ['k']);
-    assert.equal(config.secretsEncryptionKey, `${ENCRYPTION_KEY}=`);
+    assert.deepEqual(config.secretsEncryptionKeys, [`${ENCRYPTION_KEY}=`]);
     assert.equal(config.leaseSeconds, 0);
     assert.deepEqual(config.corsOrigins, ['https://example.org', 'http://localhost:5173']);
     assert.equal(config.logLevel, 'debug');
@@ -88,7 +88,7 @@ describe('settings', () => {
 
   it('take an encryption key in either alphabet, padded or not', () => {
     for (const key of [ENCRYPTION_KEY, `${ENCRYPTION_KEY}=`, `${'-_'.repeat(21)}A=`, `${'+/'.repeat(21)}A=`]) {
-      assert.equal(readConfig({ SECRETS_ENCRYPTION_KEY: `${key}\n` }).secretsEncryptionKey, key);
+      assert.deepEqual(readConfig({ SECRETS_ENCRYPTION_KEY: `${key}\n` }).secretsEncryptionKeys, [key]);
     }
   });
 
@@ -110,6 +110,12 @@ describe('settings', () => {
       '192.0.2.7/32',
       'uniquelocal',
     ]);
+  });
+
+  it('take several encryption keys, in their order', () => {
+    const [one, two, three] = [ENCRYPTION_KEY, `${'-_'.repeat(21)}A=`, `${'ab'.repeat(21)}A`];
+    const { secretsEncryptionKeys } = readConfig({ SECRETS_ENCRYPTION_KEY: ` ${two},${one} ,\n${three}, ` });
+    assert.deepEqual(secretsEncryptionKeys, [two, one, three]);
   });
 
   it('take the names that levels of logging have in Python', () => {
@@ -139,7 +145,7 @@ describe('with MONGO_URI and REDIS_URL', () => {
     assert.deepEqual(shared, {
       ...embedded,
       stateManagerSecret: ['k'],
-      secretsEncryptionKey: ENCRYPTION_KEY,
+      secretsEncryptionKeys: [ENCRYPTION_KEY],
       mongoUri: CLUSTER.MONGO_URI,
       mongoDatabaseName: 'exosphere-state-manager',
       redisUrl: CLUSTER.REDIS_URL,
@@ -329,7 +335,7 @@ describe('a bad value', () => {
     );
   });
 
-  it('of a key is never shown', () => {
+  it('of an API key is never shown', () => {
     const bad = ['two words', 'tab\tinside', 'line\n', 'schlüssel', '\u0000'];
     for (const secret of bad) {
       const faults = faultsOf({ STATE_MANAGER_SECRET: secret });
@@ -353,6 +359,9 @@ describe('a bad value', () => {
       assert.deepEqual(faultsOf({ STATE_MANAGER_SECRET: secret }), [line], secret);
       assert.deepEqual(faultsOf({ ...CLUSTER, STATE_MANAGER_SECRET: secret }), [line], secret);
     }
+  });
+
+  it('of an encryption key is never shown', () => {
     const notKeys = ['hunter2', ENCRYPTION_KEY.slice(1), `${ENCRYPTION_KEY}A`, `${ENCRYPTION_KEY}==`, '.'.repeat(43)];
     for (const key of notKeys) {
       const faults = faultsOf({}, `SECRETS_ENCRYPTION_KEY="${key}"`);
@@ -362,6 +371,20 @@ describe('a bad value', () => {
         /^SECRETS_ENCRYPTION_KEY in \.env is a value that is not shown, but must be 32 bytes/,
       );
       assert.ok(!faults[0]?.includes(key));
+    }
+    const lists: readonly (readonly [keys: readonly string[], what: string])[] = [
+      [[ENCRYPTION_KEY, 'hunter2', ENCRYPTION_KEY], 'key 2 of 3 is none'],
+      [['hunter2', ENCRYPTION_KEY], 'key 1 of 2 is none'],
+      [[`${'+/'.repeat(21)}A=`, ENCRYPTION_KEY, `${'-_'.repeat(21)}A`], 'key 3 is the same as key 1'],
+      [[ENCRYPTION_KEY, `${ENCRYPTION_KEY}=`], 'key 2 is the same as key 1'],
+      [['', ' '], 'there is none'],
+    ];
+    for (const [keys, what] of lists) {
+      assert.deepEqual(faultsOf({ SECRETS_ENCRYPTION_KEY: keys.join(',') }), [
+        'SECRETS_ENCRYPTION_KEY is a value that is not shown, but must be 32 bytes in base64 (43 characters, URL-safe or ' +
+          'not, and "=" at the end or not), or several such keys, no two the same, separated by commas; ' +
+          what,
+      ]);
     }
   });
 });

@@ -603,9 +603,9 @@ suite('docker-compose.yml', () => {
     assert.equal(service('redis').environment.REDISCLI_AUTH, SECRETS.REDIS_PASSWORD);
     const { backend: _, mongoUri: __, redisUrl: ___, queuePrefix, mongoDatabaseName, ...others } = config;
     const { backend: ____, dataDir: _____, ...defaults } = { dataDir: '', ...readConfig({}) };
-    const { host, port, stateManagerSecret, secretsEncryptionKey } = config;
+    const { host, port, stateManagerSecret, secretsEncryptionKeys } = config;
     const trustProxy = ['uniquelocal'];
-    assert.deepEqual(others, { ...defaults, host, port, stateManagerSecret, secretsEncryptionKey, trustProxy });
+    assert.deepEqual(others, { ...defaults, host, port, stateManagerSecret, secretsEncryptionKeys, trustProxy });
     assert.deepEqual([queuePrefix, mongoDatabaseName], ['state-manager', 'exosphere-state-manager']);
     assert.equal(deploy?.replicas, '3');
     assert.ok(build !== undefined && existsSync(join(PROJECT, build.context, build.dockerfile)));

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -16,7 +17,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { readConfig } from '../src/config.ts';
 import { StartFault } from '../src/domain/errors.ts';
-import { keysFor, openDataFolder } from '../src/first-start.ts';
+import { keysFor, openDataFolder, storedEncryptionKeys } from '../src/first-start.ts';
 
 const NOTHING_SET = readConfig({});
 const ENCRYPTION_KEY = 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8';
@@ -111,8 +112,9 @@ describe('the keys', () => {
     assert.deepEqual(first.created, ['STATE_MANAGER_SECRET', 'SECRETS_ENCRYPTION_KEY']);
     assert.equal(first.file, join(folder, 'keys.env'));
     assert.equal(Buffer.from(first.apiKeys[0] ?? '', 'base64url').length, 32);
-    assert.match(first.encryptionKey, /^[\w-]{43}=$/);
-    assert.notEqual(first.apiKeys[0], first.encryptionKey);
+    assert.equal(first.encryptionKeys.length, 1);
+    assert.match(first.encryptionKeys.join(), /^[\w-]{43}=$/);
+    assert.notEqual(first.apiKeys[0], first.encryptionKeys[0]);
     assert.deepEqual(await keysFor(NOTHING_SET, folder), { ...first, created: [] });
   });
 
@@ -120,23 +122,23 @@ describe('the keys', () => {
     const one = await keysFor(NOTHING_SET, makeFolder(context));
     const other = await keysFor(NOTHING_SET, makeFolder(context));
     assert.notDeepEqual(one.apiKeys, other.apiKeys);
-    assert.notEqual(one.encryptionKey, other.encryptionKey);
+    assert.notDeepEqual(one.encryptionKeys, other.encryptionKeys);
   });
 
   it('stand in a file for the owner only that explains itself', async (context) => {
-    const { file, apiKeys, encryptionKey } = await keysFor(NOTHING_SET, makeFolder(context));
+    const { file, apiKeys, encryptionKeys } = await keysFor(NOTHING_SET, makeFolder(context));
     assert.equal(modeOf(file), 0o600);
     const text = readFileSync(file, 'utf8');
     assert.match(text, /If this key is lost, the stored secrets are lost with it/);
     const assignments = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-    assert.deepEqual(assignments, [`STATE_MANAGER_SECRET=${apiKeys[0]}`, `SECRETS_ENCRYPTION_KEY=${encryptionKey}`]);
+    assert.deepEqual(assignments, [`STATE_MANAGER_SECRET=${apiKeys}`, `SECRETS_ENCRYPTION_KEY=${encryptionKeys}`]);
   });
 
   it('of the environment win, and are not written down', async (context) => {
     const folder = makeFolder(context);
     const config = readConfig({ STATE_MANAGER_SECRET: 'given', SECRETS_ENCRYPTION_KEY: ENCRYPTION_KEY });
     const keys = await keysFor(config, folder);
-    assert.deepEqual([keys.apiKeys, keys.encryptionKey, keys.created], [['given'], ENCRYPTION_KEY, []]);
+    assert.deepEqual([keys.apiKeys, keys.encryptionKeys, keys.created], [['given'], [ENCRYPTION_KEY], []]);
     assert.deepEqual(readdirSync(folder), []);
   });
 
@@ -162,7 +164,7 @@ describe('the keys', () => {
     assert.deepEqual(first.apiKeys, ['given']);
     assert.deepEqual(first.created, ['SECRETS_ENCRYPTION_KEY']);
     const second = await keysFor(NOTHING_SET, folder);
-    assert.equal(second.encryptionKey, first.encryptionKey);
+    assert.deepEqual(second.encryptionKeys, first.encryptionKeys);
     assert.deepEqual(second.created, ['STATE_MANAGER_SECRET']);
     assert.deepEqual(await keysFor(NOTHING_SET, folder), { ...second, created: [] });
   });
@@ -171,13 +173,36 @@ describe('the keys', () => {
     const folder = makeFolder(context);
     const before = `# mine\nOTHER="a # b"\r\n\n export SECRETS_ENCRYPTION_KEY = ${ENCRYPTION_KEY}`;
     writeFileSync(join(folder, 'keys.env'), before, { mode: 0o600 });
-    const { file, apiKeys, encryptionKey } = await keysFor(NOTHING_SET, folder);
-    assert.equal(encryptionKey, ENCRYPTION_KEY);
+    const { file, apiKeys, encryptionKeys } = await keysFor(NOTHING_SET, folder);
+    assert.deepEqual(encryptionKeys, [ENCRYPTION_KEY]);
     const after = readFileSync(file, 'utf8');
     assert.ok(after.startsWith(`${before}\n\n#`));
     assert.ok(after.endsWith(`\nSTATE_MANAGER_SECRET=${apiKeys[0]}\n`));
     assert.equal(modeOf(file), 0o600);
     assert.deepEqual(readdirSync(folder), ['keys.env']);
+  });
+
+  it('can be a list of encryption keys in the file, which is never rewritten', async (context) => {
+    const folder = makeFolder(context);
+    const other = randomBytes(32).toString('base64');
+    const before = `STATE_MANAGER_SECRET=given\nSECRETS_ENCRYPTION_KEY=${other}, ${ENCRYPTION_KEY} # new, old\n`;
+    writeFileSync(join(folder, 'keys.env'), before, { mode: 0o600 });
+    const { file, encryptionKeys, created } = await keysFor(NOTHING_SET, folder);
+    assert.deepEqual([encryptionKeys, created], [[other, ENCRYPTION_KEY], []]);
+    assert.deepEqual(await storedEncryptionKeys(NOTHING_SET, folder), [other, ENCRYPTION_KEY]);
+    assert.equal(readFileSync(file, 'utf8'), before);
+    assert.deepEqual(readdirSync(folder), ['keys.env']);
+  });
+
+  it('that decrypt what is stored are never made', async (context) => {
+    const folder = makeFolder(context);
+    const set = readConfig({ SECRETS_ENCRYPTION_KEY: ENCRYPTION_KEY });
+    assert.deepEqual(await storedEncryptionKeys(set, folder), [ENCRYPTION_KEY]);
+    await assertFault(
+      () => storedEncryptionKeys(NOTHING_SET, folder),
+      /^SECRETS_ENCRYPTION_KEY is not set, and \S+keys\.env does not hold it: set it as the service has it\.$/,
+    );
+    assert.deepEqual(readdirSync(folder), []);
   });
 
   it('are made although an earlier start was killed while it wrote', async (context) => {

@@ -84,7 +84,12 @@ describe('what must not be logged', () => {
     outputs: [{ a: 'leaked' }],
     store: { a: 'leaked' },
   };
-  const config = { stateManagerSecret: 'leaked', secretsEncryptionKey: 'leaked', port: 8000 };
+  const config = {
+    stateManagerSecret: 'leaked',
+    secretsEncryptionKeys: ['leaked'],
+    encryptionKeys: ['leaked'],
+    port: 8000,
+  };
   const lines: Readonly<Record<string, object>> = {
     'headers of a request': { req: { headers, method: 'PUT' } },
     headers: { headers },

@@ -72,7 +72,10 @@ export async function recheckGraph(world: World, graph: StoredGraph): Promise<St
     check.validationErrors.join('\n') === graph.validationErrors.join('\n');
   if (isSame) return graph;
   const checked = { ...graph, ...check, revision: graph.revision + 1, updatedAtMs: world.clock.nowMs() };
-  // On a conflict another call has stored what it found; what was found here is true all the same.
-  await storeGraph(world, checked);
-  return checked;
+  if ((await storeGraph(world, checked)) === 'done') return checked;
+  // Another call has stored what it found, and what was found here is true all the same; or ciphertexts were replaced,
+  // and then this has still to be stored.
+  const stored = await world.store.graphs.get(graph);
+  const isStillToDo = stored?.version === graph.version && stored.validationStatus === 'INVALID';
+  return isStillToDo ? recheckGraph(world, stored) : checked;
 }

@@ -30,10 +30,15 @@ function secretFaults(secrets: GraphPut['secrets'], stored: TextMap): Fault[] {
   });
 }
 
-function encryptSecrets(world: World, secrets: GraphPut['secrets'], stored: TextMap): TextMap {
-  const encrypted = Object.entries(secrets).map(([name, value]) => [
-    name,
-    value === true ? (own(stored, name) ?? '') : world.cipher.encrypt(value),
+function encryptSecrets(
+  { cipher }: World,
+  { namespace, name: graph }: GraphName,
+  secrets: GraphPut['secrets'],
+  stored: TextMap,
+): TextMap {
+  const encrypted = Object.entries(secrets).map(([secret, value]) => [
+    secret,
+    value === true ? (own(stored, secret) ?? '') : cipher.encrypt(value, { namespace, graph, secret }),
   ]);
   return Object.fromEntries(encrypted);
 }
@@ -63,7 +68,7 @@ async function attempt(world: World, name: GraphName, put: GraphPut): Promise<St
     version: (stored?.version ?? 0) + (isSame ? 0 : 1),
     revision: (stored?.revision ?? 0) + 1,
     definition,
-    secrets: encryptSecrets(world, put.secrets, stored?.secrets ?? {}),
+    secrets: encryptSecrets(world, name, put.secrets, stored?.secrets ?? {}),
     ...(await checkNodes(world, definition)),
     createdAtMs: stored?.createdAtMs ?? nowMs,
     updatedAtMs: nowMs,

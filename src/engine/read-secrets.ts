@@ -18,7 +18,8 @@ export async function readSecrets(world: World, call: StateCall): Promise<TextMa
   const pinned = await store.graphs.version(graph, state.graphVersion);
   const values = (node?.secrets ?? []).flatMap((name) => {
     const ciphertext = own(latest?.secrets ?? {}, name) ?? own(pinned?.secrets ?? {}, name);
-    return ciphertext === undefined ? [] : [[name, cipher.decrypt(ciphertext)] as const];
+    const place = { namespace: graph.namespace, graph: graph.name, secret: name };
+    return ciphertext === undefined ? [] : [[name, cipher.decrypt(ciphertext, place)] as const];
   });
   return Object.fromEntries(values);
 }

@@ -5,6 +5,7 @@ import type { JoinQuestion } from '../domain/plan-next.ts';
 import type { NewState, Place, StateIdentity, StoredState } from '../domain/state.ts';
 import type { Cause, RunCounts, StateStatus } from '../domain/status.ts';
 import type { NodeName } from '../domain/validate-nodes.ts';
+import { keyIdOf } from './cipher.ts';
 
 // Every method is one operation, durable when it resolves (invariants 1 and 12): to a caller it has happened, all of it,
 // or not at all. A store with transactions does it in one. A store without does it in steps: the first one decides and
@@ -34,7 +35,7 @@ export interface StoredGraph extends GraphName {
   readonly id: string;
   /** Counts from 1; grows with each change of the definition. */
   readonly version: number;
-  /** Counts from 1; grows with each `put`. */
+  /** Counts from 1; grows with each `put`, and with each `replaceSecrets` of the latest version. */
   readonly revision: number;
   readonly definition: GraphDefinition;
   /** Name to ciphertext. */
@@ -50,6 +51,16 @@ export interface Slot {
   readonly expression: string;
   readonly timezone: string;
   readonly nextSlotMs: number;
+}
+
+/** The secrets of one version of a graph. */
+export interface VersionSecrets {
+  /** What the store knows the version by. */
+  readonly key: string;
+  readonly graph: GraphName;
+  readonly version: number;
+  /** Name to ciphertext; at least one. */
+  readonly secrets: TextMap;
 }
 
 /** Graph templates with their versions. */
@@ -68,8 +79,25 @@ export interface GraphStore {
    * @returns 'conflict', with nothing changed, when the stored revision is not the one before.
    */
   put(graph: StoredGraph, schedule: readonly Slot[]): Promise<'done' | 'conflict'>;
-  /** Any one ciphertext that is stored, or null: what one key encrypted, all were. */
-  anyCiphertext(): Promise<string | null>;
+  /** How many versions of all graphs have secrets. */
+  countSecrets(): Promise<number>;
+  /**
+   * The secrets of all versions, of all namespaces, so many versions at a time, in an order that stays the same; without
+   * those that have none.
+   *
+   * @param after the last one of those that came before; null for the first.
+   */
+  secrets(after: VersionSecrets | null, limit: number): Promise<readonly VersionSecrets[]>;
+  /** For each set of keys (`keyIdOf`) that the secrets of any version name, the secrets of one such version. */
+  secretsByKeys(): Promise<readonly VersionSecrets[]>;
+  /**
+   * Puts other ciphertexts of the same secrets in the place of those that were read. Of what clients see nothing changes.
+   * The revision of a graph whose latest version it is grows, so that a put that has read the old ones conflicts.
+   *
+   * @param secrets name to ciphertext, with the names that were read.
+   * @returns 'conflict', with nothing changed, when the version has other ciphertexts by now.
+   */
+  replaceSecrets(read: VersionSecrets, secrets: TextMap): Promise<'done' | 'conflict'>;
   /** The INVALID graphs of all namespaces whose latest version uses one of the nodes. */
   invalidUsing(nodes: readonly NodeName[]): Promise<readonly StoredGraph[]>;
   /**
@@ -349,4 +377,12 @@ export interface Store {
 /** The trigger of a definition as its schedule names it. */
 export function timesOf(trigger: CronTrigger): { readonly expression: string; readonly timezone: string } {
   return { expression: trigger.expression, timezone: trigger.timezone ?? 'UTC' };
+}
+
+/**
+ * The keys that a version's secrets name, for the index of those in use: the ids, each once, in order, with a space
+ * between; empty without secrets.
+ */
+export function keysIn(secrets: TextMap): string {
+  return [...new Set(Object.values(secrets).map(keyIdOf))].sort().join(' ');
 }

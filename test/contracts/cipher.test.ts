@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { aesGcmCipher, parseEncryptionKey } from '../../src/adapters/node-crypto/cipher.ts';
+import { aesGcmCipher, cipherWithKeys, parseEncryptionKey } from '../../src/adapters/node-crypto/cipher.ts';
+import { StartFault } from '../../src/domain/errors.ts';
+import { keyIdOf, prefixOf, type SecretPlace, UNBOUND } from '../../src/ports/cipher.ts';
 import { testCipher } from './cipher.ts';
+
+const PLACE: SecretPlace = { namespace: 'shop', graph: 'orders', secret: 'token' };
 
 testCipher('the AES-GCM cipher', () => aesGcmCipher(randomBytes(32)));
 
@@ -15,25 +19,92 @@ describe('the AES-GCM cipher', () => {
 
   it('reads what the established server wrote, with padding and without', () => {
     const cipher = aesGcmCipher(parseEncryptionKey(KEY) ?? Buffer.alloc(0));
-    assert.equal(cipher.decrypt(FROM_PYTHON), TEXT);
-    assert.equal(cipher.decrypt(FROM_PYTHON.slice(0, -2)), TEXT);
+    for (const ciphertext of [FROM_PYTHON, FROM_PYTHON.slice(0, -2)]) {
+      assert.equal(cipher.decrypt(ciphertext, PLACE), TEXT);
+      assert.equal(cipher.decrypt(ciphertext, { ...PLACE, graph: 'other' }), TEXT, 'this form knows no place');
+      assert.equal(keyIdOf(ciphertext), UNBOUND);
+    }
   });
 
-  it('writes URL-safe base64 with padding, of nonce, ciphertext and tag', () => {
+  it('reads both forms with each of its keys, and writes with the first', () => {
+    const [one, two, three] = [parseEncryptionKey(KEY) ?? Buffer.alloc(0), Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+    const cipher = aesGcmCipher(two, three, one);
+    assert.equal(cipher.decrypt(FROM_PYTHON, PLACE), TEXT);
+    for (const key of [one, two, three]) {
+      const own = aesGcmCipher(key);
+      assert.equal(cipher.decrypt(own.encrypt(TEXT, PLACE), PLACE), TEXT);
+    }
+    const ciphertext = cipher.encrypt(TEXT, PLACE);
+    assert.equal(aesGcmCipher(two).decrypt(ciphertext, PLACE), TEXT);
+    assert.throws(() => aesGcmCipher(one, three).decrypt(ciphertext, PLACE), /^Error: no key that is set has the id /);
+    assert.deepEqual(
+      cipher.keyIds,
+      [two, three, one].flatMap((key) => aesGcmCipher(key).keyIds),
+    );
+  });
+
+  it('takes neither form for the other', () => {
+    const cipher = aesGcmCipher(parseEncryptionKey(KEY) ?? Buffer.alloc(0));
+    const bound = cipher.encrypt(TEXT, PLACE);
+    const prefix = prefixOf(cipher.keyIds[0]);
+    assert.throws(() => cipher.decrypt(bound.slice(prefix.length), PLACE), /changed or moved/);
+    assert.throws(() => cipher.decrypt(prefix + FROM_PYTHON.replace(/=+$/, ''), PLACE), /changed or moved/);
+  });
+
+  it('names keys by ids that tell nothing of them', () => {
+    const key = parseEncryptionKey(KEY) ?? Buffer.alloc(0);
+    const [id] = aesGcmCipher(key).keyIds;
+    assert.match(id, /^[\da-f]{16}$/);
+    assert.ok(!key.toString('hex').includes(id));
+    assert.ok(!createHash('sha256').update(key).digest('hex').startsWith(id), 'not the hash of the key alone');
+    // Written down, since every stored ciphertext names its key by it.
+    assert.equal(id, 'e749610813b6f766');
+  });
+
+  it('reads what it wrote in its present form', () => {
+    const cipher = aesGcmCipher(parseEncryptionKey(KEY) ?? Buffer.alloc(0));
+    assert.equal(
+      cipher.decrypt('v2.e749610813b6f766.1IC1pmCeBOMKio814Ko7ZjWF5BRt249e9huZN2GZUVYE5ACXTIHm2cd05A', PLACE),
+      TEXT,
+    );
+  });
+
+  it('writes the form, the id of the key, and in URL-safe base64 nonce, ciphertext and tag', () => {
     const cipher = aesGcmCipher(Buffer.alloc(32, 1));
     const lengths = Array.from({ length: 64 }, (_, length) => length);
-    const ciphertexts = lengths.map((length) => cipher.encrypt('x'.repeat(length)));
-    for (const [length, ciphertext] of ciphertexts.entries()) {
-      assert.match(ciphertext, /^[A-Za-z0-9_-]+={0,2}$/);
-      assert.equal(ciphertext.length % 4, 0);
-      assert.equal(Buffer.from(ciphertext, 'base64url').length, 12 + length + 16);
+    const payloads = lengths.map((length) => {
+      const [form, keyId, payload = '', ...rest] = cipher.encrypt('x'.repeat(length), PLACE).split('.');
+      assert.deepEqual([form, keyId, rest], ['v2', cipher.keyIds[0], []]);
+      return payload;
+    });
+    for (const [length, payload] of payloads.entries()) {
+      assert.match(payload, /^[A-Za-z0-9_-]+$/);
+      assert.equal(Buffer.from(payload, 'base64url').length, 12 + length + 16);
     }
     // Both digits that the alphabets write in another way are there, so the pattern above has proven something.
-    assert.ok(['-', '_'].every((digit) => ciphertexts.join('').includes(digit)));
+    assert.ok(['-', '_'].every((digit) => payloads.join('').includes(digit)));
   });
 
   it('takes a key of 32 bytes only', () => {
-    for (const length of [0, 16, 31, 33]) assert.throws(() => aesGcmCipher(Buffer.alloc(length)), RangeError);
+    for (const length of [0, 16, 31, 33]) {
+      assert.throws(() => aesGcmCipher(Buffer.alloc(length)), RangeError);
+      assert.throws(() => aesGcmCipher(Buffer.alloc(32), Buffer.alloc(length)), RangeError);
+    }
+  });
+
+  it('takes no key twice', () => {
+    assert.throws(() => aesGcmCipher(Buffer.alloc(32), Buffer.alloc(32, 1), Buffer.alloc(32)), RangeError);
+  });
+
+  it('takes its keys as the settings have them', () => {
+    const cipher = cipherWithKeys([KEY, Buffer.alloc(32, 1).toString('base64')]);
+    assert.deepEqual(cipher.keyIds, aesGcmCipher(Buffer.from(KEY, 'base64'), Buffer.alloc(32, 1)).keyIds);
+    for (const texts of [[], ['hidden'], [KEY, 'hidden']]) {
+      assert.throws(
+        () => cipherWithKeys(texts),
+        (error) => error instanceof StartFault && !error.message.includes('hidden'),
+      );
+    }
   });
 });
 

@@ -289,6 +289,8 @@ export class MongoServer extends Backend {
 export interface MongoOptions {
   /** Whether it is a replica set of one member; a server that was given is what it is. */
   readonly replicaSet?: boolean;
+  /** Arguments beside those for the port, the folder and the log, for a server that stores as a test wants it. */
+  readonly args?: readonly string[];
   /** Whether it must be the test's own, to be stopped, although MONGO_URI names one that runs. */
   readonly own?: boolean;
 }
@@ -320,12 +322,13 @@ function becomesWritable(port: number): Promise<void> {
 
 /**
  * Starts a MongoDB server on a free port and in a temporary folder, journaled as by default, and waits until it can be
- * written to; it is killed and its data removed with its scope. With MONGO_URI it is that server, unless `own`.
+ * written to; it is killed and its data removed with its scope. With MONGO_URI it is that server, unless `own` or `args`
+ * are given.
  *
  * @throws Error with its log when it cannot start.
  */
 export async function startMongo(scope: Scope, options: MongoOptions = {}): Promise<MongoServer> {
-  const { replicaSet = false, own = false } = options;
+  const { replicaSet = false, args: more = [], own = more.length > 0 } = options;
   const given = givenAddress('mongo', own);
   if (given !== undefined) {
     const [, port = '27017'] = /^mongodb:\/\/(?:[^@/]*@)?[^:/?,]+:(\d+)/.exec(given) ?? [];
@@ -342,6 +345,7 @@ export async function startMongo(scope: Scope, options: MongoOptions = {}): Prom
     // A primary that is asked to stop would wait 15 s for others to take over.
     ...['--setParameter', 'shutdownTimeoutMillisForSignaledShutdown=100'],
     ...(replicaSet ? ['--replSet', REPLICA_SET, '--oplogSize', '128'] : []),
+    ...more,
   ];
   let isInitiated = !replicaSet;
   const answers = async () => {

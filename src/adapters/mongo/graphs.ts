@@ -5,8 +5,9 @@
 import { LRUCache } from 'lru-cache';
 import type { GraphDefinition, GraphName } from '../../domain/graph.ts';
 import { nodesUsedBy } from '../../domain/validate-nodes.ts';
-import type { GraphStore, Slot, StoredGraph } from '../../ports/store.ts';
+import { type GraphStore, keysIn, type Slot, type StoredGraph } from '../../ports/store.ts';
 import { type Database, isDuplicate, portionsOf, refuseTooLarge } from './database.ts';
+import { mongoSecrets } from './graph-secrets.ts';
 import { keyOfNode } from './nodes.ts';
 import { collectionOf, type GraphDocument, type GraphVersionDocument } from './schema.ts';
 
@@ -57,6 +58,7 @@ function contentOf(graph: StoredGraph) {
     definition,
     secrets,
     hasSecrets: Object.keys(graph.secrets).length > 0,
+    secretKeys: keysIn(graph.secrets),
     uses: nodesUsedBy(graph.definition).map(keyOfNode),
     validationStatus: graph.validationStatus,
     validationErrors: graph.validationErrors,
@@ -152,14 +154,24 @@ export function mongoGraphs({ models }: Database): GraphStore {
 
   /** Copies a version that is about to be replaced; a copy of a later revision stays. */
   const copyVersion = async (stored: GraphDocument): Promise<void> => {
-    const { namespace, version, revision, definition, secrets, hasSecrets } = stored;
+    const { namespace, version, revision, definition, secrets, hasSecrets, secretKeys } = stored;
     const _id = keyOfVersion(stored, version);
-    const copy: GraphVersionDocument = { _id, namespace, revision, definition, secrets, hasSecrets };
+    const content = { definition, secrets, hasSecrets, ...(secretKeys === undefined ? {} : { secretKeys }) };
+    const copy: GraphVersionDocument = { _id, namespace, revision, ...content };
     try {
       await graphVersions.replaceOne({ _id, namespace, revision: { $lt: revision } }, copy, { upsert: true });
     } catch (error) {
       if (!isDuplicate(error)) throw error;
     }
+  };
+
+  /**
+   * Takes back the copy of a version that is still the latest, since another put of it came first: nobody reads it, and
+   * what `replaceSecrets` has put into the graph meanwhile it lacks. Whoever replaces the version now has a later revision,
+   * and copies it again.
+   */
+  const dropCopy = async ({ namespace, name, version, revision }: GraphDocument): Promise<void> => {
+    await graphVersions.deleteOne({ _id: keyOfVersion({ namespace, name }, version), namespace, revision });
   };
 
   const replace = async (
@@ -175,7 +187,10 @@ export function mongoGraphs({ models }: Database): GraphStore {
       { $set: { ...contentOf(graph), ...$set }, $unset },
     );
     if (matchedCount === 1) return 'done';
-    return (await read(graph))?.revision === revision ? 'slots moved' : 'conflict';
+    const standing = await read(graph);
+    if (standing?.revision === revision) return 'slots moved';
+    if (graph.version !== stored.version && standing?.version === stored.version) await dropCopy(stored);
+    return 'conflict';
   };
 
   const put = async (graph: StoredGraph, schedule: readonly Slot[]): Promise<'done' | 'conflict'> => {
@@ -214,16 +229,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
 
     put,
 
-    anyCiphertext: async () => {
-      const secrets =
-        (await graphs.findOne({ hasSecrets: true }).select({ secrets: 1 }).lean<Pick<GraphDocument, 'secrets'>>()) ??
-        (await graphVersions
-          .findOne({ hasSecrets: true })
-          .select({ secrets: 1 })
-          .lean<Pick<GraphVersionDocument, 'secrets'>>());
-      const ciphertexts: readonly string[] = secrets === null ? [] : Object.values(JSON.parse(secrets.secrets));
-      return ciphertexts[0] ?? null;
-    },
+    ...mongoSecrets(models),
 
     invalid: async (after, limit) => {
       const rest = after === null ? {} : { _id: { $gt: keyOfGraph(after) } };

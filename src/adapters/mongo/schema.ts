@@ -150,6 +150,8 @@ export interface GraphDocument {
   readonly definition: string;
   readonly secrets: string;
   readonly hasSecrets: boolean;
+  /** The keys that the secrets name, as `keysIn` writes them; absent on what was stored before they named any. */
+  readonly secretKeys?: string;
   /** The nodes that it uses, as `keyOf` names them. */
   readonly uses: readonly string[];
   readonly validationStatus: ValidationStatus;
@@ -173,6 +175,8 @@ export interface GraphVersionDocument {
   readonly definition: string;
   readonly secrets: string;
   readonly hasSecrets: boolean;
+  /** As in the graph. */
+  readonly secretKeys?: string;
 }
 
 /** The record of a slot that fired; `_id` derives from namespace, graph, expression, zone and slot. */
@@ -304,6 +308,7 @@ const graphSchema = new Schema(
     definition: text,
     secrets: text,
     hasSecrets: { type: Boolean, required: true },
+    secretKeys: String,
     uses: anything,
     validationStatus: text,
     validationErrors: anything,
@@ -319,7 +324,9 @@ const graphSchema = new Schema(
   .index({ namespace: 1, name: 1 })
   .index({ uses: 1 }, { partialFilterExpression: { validationStatus: 'INVALID' } })
   .index({ validationStatus: 1, _id: 1 }, { partialFilterExpression: { validationStatus: 'INVALID' } })
-  .index({ hasSecrets: 1 }, { partialFilterExpression: { hasSecrets: true } })
+  // Every version with secrets, in an order that never changes, and the sets of keys that these name.
+  .index({ hasSecrets: 1, _id: 1 }, { partialFilterExpression: { hasSecrets: true } })
+  .index({ hasSecrets: 1, secretKeys: 1 }, { partialFilterExpression: { hasSecrets: true } })
   .index({ nextSlotMs: 1 }, { partialFilterExpression: { nextSlotMs: { $exists: true } } })
   .index({ firingsSinceMs: 1 }, { partialFilterExpression: { firingsSinceMs: { $exists: true } } });
 
@@ -331,9 +338,12 @@ const graphVersionSchema = new Schema(
     definition: text,
     secrets: text,
     hasSecrets: { type: Boolean, required: true },
+    secretKeys: String,
   },
   OPTIONS,
-).index({ hasSecrets: 1 }, { partialFilterExpression: { hasSecrets: true } });
+)
+  .index({ hasSecrets: 1, _id: 1 }, { partialFilterExpression: { hasSecrets: true } })
+  .index({ hasSecrets: 1, secretKeys: 1 }, { partialFilterExpression: { hasSecrets: true } });
 
 const firingSchema = new Schema({ _id: text, namespace: text, slotMs: number, run: text }, OPTIONS).index({
   slotMs: 1,

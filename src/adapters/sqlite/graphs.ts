@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { GraphDefinition, GraphName, ValidationStatus } from '../../domain/graph.ts';
 import type { TextMap } from '../../domain/json.ts';
 import { nodesUsedBy } from '../../domain/validate-nodes.ts';
-import type { GraphStore, Slot, StoredGraph } from '../../ports/store.ts';
+import { type GraphStore, keysIn, type Slot, type StoredGraph, type VersionSecrets } from '../../ports/store.ts';
 import type { Database } from './database.ts';
 import { noteNamespace } from './namespaces.ts';
 
@@ -20,11 +20,52 @@ interface GraphRow {
   readonly secrets: string;
 }
 
+interface SecretsRow {
+  readonly graph: number;
+  readonly namespace: string;
+  readonly name: string;
+  readonly version: number;
+  readonly secrets: string;
+  readonly secret_keys: string;
+}
+
 /** How many characters of definitions are kept parsed. */
 const CACHED_LENGTH = 16 * 1024 * 1024;
 
 const GRAPHS = `SELECT graph.*, graph_version.secrets FROM graph
   JOIN graph_version ON graph_version.graph = graph.key AND graph_version.version = graph.version`;
+
+const SECRETS = `SELECT graph_version.graph, namespace, name, graph_version.version, secrets, secret_keys
+  FROM graph_version JOIN graph ON graph.key = graph_version.graph`;
+
+function versionSecretsOf({ graph, namespace, name, version, secrets }: SecretsRow): VersionSecrets {
+  return { key: String(graph), graph: { namespace, name }, version, secrets: JSON.parse(secrets) };
+}
+
+/** Looks for the next set of keys behind the one that was found: one step in the index for each. */
+function* rowsByKeys(database: Database): Generator<SecretsRow> {
+  const sql = `${SECRETS} WHERE secret_keys <> '' AND secret_keys > ? ORDER BY secret_keys LIMIT 1`;
+  let row = database.one<SecretsRow>(sql, '');
+  while (row !== undefined) {
+    yield row;
+    row = database.one<SecretsRow>(sql, row.secret_keys);
+  }
+}
+
+function replaceSecrets(database: Database, read: VersionSecrets, secrets: TextMap): 'done' | 'conflict' {
+  const { key, version } = read;
+  const changed = database.run(
+    'UPDATE graph_version SET secrets = ?, secret_keys = ? WHERE graph = ? AND version = ? AND secrets = ?',
+    JSON.stringify(secrets),
+    keysIn(secrets),
+    Number(key),
+    version,
+    JSON.stringify(read.secrets),
+  );
+  if (changed === 0) return 'conflict';
+  database.run('UPDATE graph SET revision = revision + 1 WHERE key = ? AND version = ?', Number(key), version);
+  return 'done';
+}
 
 /** The key of a graph in other tables; undefined when there is no such graph. */
 export function graphKeyOf(database: Database, { namespace, name }: GraphName): number | undefined {
@@ -106,12 +147,13 @@ export function sqliteGraphs(database: Database): GraphStore {
     const key = graphKeyOf(database, graph);
     if (key === undefined) throw new Error('a graph that was just stored is not there');
     database.run(
-      `INSERT INTO graph_version (graph, version, definition, secrets) VALUES (?, ?, ?, ?)
-       ON CONFLICT (graph, version) DO UPDATE SET secrets = excluded.secrets`,
+      `INSERT INTO graph_version (graph, version, definition, secrets, secret_keys) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (graph, version) DO UPDATE SET secrets = excluded.secrets, secret_keys = excluded.secret_keys`,
       key,
       graph.version,
       JSON.stringify(graph.definition),
       JSON.stringify(graph.secrets),
+      keysIn(graph.secrets),
     );
     replaceSchedule(database, key, schedule);
     return 'done';
@@ -136,12 +178,24 @@ export function sqliteGraphs(database: Database): GraphStore {
 
     put: (graph, schedule) => database.write(() => put(graph, schedule)),
 
-    anyCiphertext: async () => {
-      const sql = "SELECT secrets FROM graph_version WHERE secrets <> '{}' LIMIT 1";
-      const row = database.one<{ secrets: string }>(sql);
-      const secrets: TextMap = row === undefined ? {} : JSON.parse(row.secrets);
-      return Object.values(secrets)[0] ?? null;
-    },
+    countSecrets: async () =>
+      database.one<{ count: number }>("SELECT count(*) AS count FROM graph_version WHERE secret_keys <> ''")?.count ??
+      0,
+
+    secrets: async (after, limit) =>
+      database
+        .all<SecretsRow>(
+          `${SECRETS} WHERE secret_keys <> '' AND (graph_version.graph, graph_version.version) > (?, ?)
+           ORDER BY graph_version.graph, graph_version.version LIMIT ?`,
+          Number(after?.key ?? 0),
+          after?.version ?? 0,
+          limit,
+        )
+        .map(versionSecretsOf),
+
+    secretsByKeys: async () => [...rowsByKeys(database)].map(versionSecretsOf),
+
+    replaceSecrets: (read, secrets) => database.write(() => replaceSecrets(database, read, secrets)),
 
     invalid: async (after, limit) =>
       database

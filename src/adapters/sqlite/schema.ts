@@ -160,6 +160,14 @@ const MIGRATIONS: readonly string[] = [
     cause TEXT NOT NULL
   ) STRICT;
   `,
+  // Secrets that were stored before name no key.
+  `
+  ALTER TABLE graph_version ADD COLUMN secret_keys TEXT NOT NULL DEFAULT '';
+  UPDATE graph_version SET secret_keys = 'unbound' WHERE secrets <> '{}';
+  DROP INDEX graph_version_secret;
+  CREATE INDEX graph_version_secret ON graph_version (graph, version) WHERE secret_keys <> '';
+  CREATE INDEX graph_version_keys ON graph_version (secret_keys) WHERE secret_keys <> '';
+  `,
 ];
 
 /**

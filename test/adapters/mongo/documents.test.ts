@@ -4,10 +4,21 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { END_OF_TIME_MS } from '../../../src/adapters/mongo/manual-retries.ts';
 import { RequestRefused } from '../../../src/domain/errors.ts';
+import { prefixOf } from '../../../src/ports/cipher.ts';
 import { changingNothing, claimDue, startClaimed, statusesOf } from '../../contracts/store/opened.ts';
 import { backendsSkip, startMongo } from '../../support/backends.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
-import { AT_MS, changeTo, claimRequest, FAR_MS, followedBy, NOTHING, newState, SPACE } from '../../support/records.ts';
+import {
+  AT_MS,
+  changeTo,
+  claimRequest,
+  FAR_MS,
+  followedBy,
+  NOTHING,
+  newState,
+  SPACE,
+  storedGraph,
+} from '../../support/records.ts';
 import { suiteScope } from '../../support/server-process.ts';
 
 interface Entry {
@@ -53,6 +64,42 @@ describe('the documents in MongoDB', { skip: backendsSkip({ kinds: ['mongo'] }) 
       RequestRefused,
     );
     assert.equal(await statusesOf(store, run.id), 'root QUEUED');
+  });
+
+  test('secrets that were stored before they named their key are known as such, and replaced as all others', async (t) => {
+    await database.empty();
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const first = storedGraph('orders', { secrets: { token: 'AAAA' } });
+    await store.graphs.put(first, []);
+    const second = storedGraph('orders', { version: 2, revision: 2, secrets: { token: 'BBBB' } });
+    await store.graphs.put(second, []);
+    for (const name of ['graphs', 'graph_versions']) {
+      const collection = database.connection.collection(`state_manager_${name}`);
+      const { modifiedCount } = await collection.updateMany({}, { $unset: { secretKeys: 1 } });
+      assert.equal(modifiedCount, 1);
+    }
+    const found = await store.graphs.secrets(null, 10);
+    assert.deepEqual(
+      found.map(({ version, secrets }) => [version, secrets.token]),
+      [
+        [2, 'BBBB'],
+        [1, 'AAAA'],
+      ],
+    );
+    assert.deepEqual(await store.graphs.secretsByKeys(), found);
+    // What stands without the field is copied without it.
+    await store.graphs.put(storedGraph('orders', { version: 3, revision: 3, secrets: {} }), []);
+    assert.equal((await store.graphs.secretsByKeys()).length, 1);
+    const renewed = `${prefixOf('1'.repeat(16))}x`;
+    for (const read of await store.graphs.secrets(null, 10)) {
+      assert.equal(await store.graphs.replaceSecrets(read, { token: renewed }), 'done');
+    }
+    const after = await store.graphs.secretsByKeys();
+    assert.deepEqual(
+      after.map(({ secrets }) => secrets.token),
+      [renewed],
+    );
   });
 
   test('a state that is made due again and again keeps the record of all its changes', async (t) => {

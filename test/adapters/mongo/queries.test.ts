@@ -7,7 +7,14 @@ import { modelsOf } from '../../../src/adapters/mongo/schema.ts';
 import { documentOf, factsOfRun } from '../../../src/adapters/mongo/state-documents.ts';
 import type { StateId } from '../../../src/domain/ids.ts';
 import type { NewState } from '../../../src/domain/state.ts';
-import type { Change, ClaimedState, NewRun, Store, UnfinishedChange } from '../../../src/ports/store.ts';
+import type {
+  Change,
+  ClaimedState,
+  NewRun,
+  Store,
+  UnfinishedChange,
+  VersionSecrets,
+} from '../../../src/ports/store.ts';
 import { backendsSkip, startMongo } from '../../support/backends.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
 import { range } from '../../support/random.ts';
@@ -46,6 +53,9 @@ const MANY_NODES = range(NODES).map(node);
 /** What a step is: a part of the hot path, which runtimes and callers wait for, or one that may span namespaces. */
 type Kind = 'hot' | { readonly spans: string };
 
+/** What the step before has read. */
+let toReplace: VersionSecrets | undefined;
+
 interface Step {
   readonly name: string;
   readonly kind: Kind;
@@ -56,6 +66,7 @@ interface Step {
 }
 
 const SWEEP: Kind = { spans: 'a sweep of the background, for all namespaces at once' };
+const ROTATION: Kind = { spans: 'the command that encrypts all secrets anew' };
 const START: Kind = { spans: 'asked once, when a replica starts' };
 const REGISTRATION: Kind = { spans: 'a graph of any namespace may use the node that was registered' };
 const BY_ID_ALONE: Kind = {
@@ -450,7 +461,30 @@ const STEPS: readonly Step[] = [
     },
   },
   { name: 'graphs.list', kind: 'hot', act: (store) => store.graphs.list(SPACE) },
-  { name: 'graphs.anyCiphertext', kind: START, act: (store) => store.graphs.anyCiphertext() },
+  { name: 'graphs.secretsByKeys', kind: START, act: (store) => store.graphs.secretsByKeys() },
+  {
+    name: 'graphs.secrets, and their number',
+    kind: ROTATION,
+    act: async (store) => {
+      const count = await store.graphs.countSecrets();
+      const first = await store.graphs.secrets(null, 10);
+      const all = await store.graphs.secrets(first.at(-1) ?? null, count);
+      assert.equal(first.length + all.length, count);
+    },
+  },
+  {
+    name: 'graphs.replaceSecrets',
+    kind: 'hot',
+    given: async (store) => {
+      await store.graphs.put(storedGraph('secret'), []);
+      const [read] = (await store.graphs.secrets(null, 1000)).filter(({ graph }) => graph.name === 'secret');
+      toReplace = read;
+    },
+    act: async (store) => {
+      assert.ok(toReplace);
+      assert.equal(await store.graphs.replaceSecrets(toReplace, { api_key: 'renewed' }), 'done');
+    },
+  },
   {
     name: 'graphs.invalidUsing',
     kind: REGISTRATION,

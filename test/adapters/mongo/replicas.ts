@@ -44,7 +44,11 @@ const LOST_JOBS: Jobs = { schedule: () => {}, start: () => {}, stop: async () =>
 const LOST_SIGNALS: Signal = { publish: () => {}, subscribe: () => () => {}, fault: async () => null };
 
 /** The same text for the same secret, so that what is stored can be compared. */
-const PLAIN: Cipher = { encrypt: (text) => `encrypted ${text}`, decrypt: (text) => text.replace(/^encrypted /, '') };
+const PLAIN: Cipher = {
+  keyIds: ['plain'],
+  encrypt: (text) => `encrypted ${text}`,
+  decrypt: (text) => text.replace(/^encrypted /, ''),
+};
 
 /** Ids that are the same for the same doings, so that what is stored can be compared. */
 function countedIds(name: string): Ids {

@@ -64,6 +64,9 @@ async function useEverything(store: Store): Promise<void> {
   await graphs.list(SPACE);
   await graphs.version(name, 1);
   await graphs.invalidUsing([name]);
+  await graphs.countSecrets();
+  await graphs.secretsByKeys();
+  for (const read of await graphs.secrets(null, 10)) await graphs.replaceSecrets(read, { api_key: 'renewed' });
   const key = { key: 'key', fingerprint: '', notBeforeMs: 0 };
   await runs.create(newRun('first'), newState('first/root'), 'trigger', key);
   await runs.byIdempotencyKey(name, 'key', 0);
@@ -126,6 +129,29 @@ test('data of a newer schema are refused and left as they are', async (t) => {
   });
   assert.equal(pragma(data, 'user_version'), 1000);
   assert.equal(data.prepare('SELECT count(*) AS count FROM node').get()?.count, 1);
+});
+
+test('secrets that were stored before they named their key are known as such', async (t) => {
+  const folder = tempFolder(t);
+  const first = openSqliteStore(folder);
+  const stored = storedGraph('orders', { secrets: { token: 'AAAA' } });
+  await first.graphs.put(stored, []);
+  await first.graphs.put(storedGraph('without', { secrets: {} }), []);
+  await first.close();
+  const data = connectionTo(t, join(folder, DATA_FILE), { readOnly: false });
+  data.exec(`DROP INDEX graph_version_secret; DROP INDEX graph_version_keys;
+    ALTER TABLE graph_version DROP COLUMN secret_keys;
+    CREATE INDEX graph_version_secret ON graph_version (graph) WHERE secrets <> '{}';
+    PRAGMA user_version = 1`);
+  const { store, outside } = watchedStore(t, folder);
+  assert.equal(pragma(outside, 'user_version'), 2);
+  assert.deepEqual(await store.graphs.get(stored), stored);
+  const found = await store.graphs.secrets(null, 10);
+  assert.deepEqual(
+    found.map(({ graph, secrets }) => [graph.name, secrets]),
+    [['orders', { token: 'AAAA' }]],
+  );
+  assert.deepEqual(await store.graphs.secretsByKeys(), found);
 });
 
 test('a step of the schema that fails leaves nothing of itself', (t) => {

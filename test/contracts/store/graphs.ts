@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { StoredGraph } from '../../../src/ports/store.ts';
+import { prefixOf } from '../../../src/ports/cipher.ts';
+import { keysIn, type StoredGraph, type VersionSecrets } from '../../../src/ports/store.ts';
 import { AT_MS, definitionOf, dueSlot, FAR_MS, SPACE, slotAt, storedGraph } from '../../support/records.ts';
 import { atOnce, changingNothing, kindsOf, type OpenStore, openedFor, startRun } from './opened.ts';
 
@@ -253,12 +254,142 @@ export function testGraphs(open: OpenStore): void {
     assert.deepEqual(await store.graphs.invalid(third.at(-1) ?? null, 2), []);
   });
 
-  test('any ciphertext is given, where there is one', async (t) => {
+  test('the secrets of all versions are found so many at a time, each once', async (t) => {
     const { store } = await openedFor(t, open);
+    assert.deepEqual([await store.graphs.secrets(null, 3), await store.graphs.countSecrets()], [[], 0]);
+    const expected: Omit<VersionSecrets, 'key'>[] = [];
+    for (const [index, name] of ['e', 'a', '["x","y"]', 'b'].entries()) {
+      const namespace = index % 2 === 0 ? SPACE : 'other';
+      let graph = storedGraph(name, { namespace, secrets: { 'a.b': `${name} 1`, $c: 'two', 1: 'one' } });
+      for (let version = 1; version <= 3; version++) {
+        assert.equal(await store.graphs.put(graph, []), 'done');
+        // The second version has none.
+        if (version !== 2) expected.push({ graph: { namespace, name }, version, secrets: graph.secrets });
+        graph = changed(graph, { secrets: version === 1 ? {} : { api_key: `${name} ${version + 1}` } });
+        if (version === 2) graph = { ...graph, secrets: { api_key: `${name} 3` } };
+      }
+    }
     await store.graphs.put(storedGraph('without', { secrets: {} }), []);
-    assert.equal(await store.graphs.anyCiphertext(), null);
-    await store.graphs.put(storedGraph('with', { secrets: { token: 'ciphertext' } }), []);
-    assert.equal(await store.graphs.anyCiphertext(), 'ciphertext');
+    assert.equal(await store.graphs.countSecrets(), 8);
+    const pages: (readonly VersionSecrets[])[] = [];
+    for (let last: VersionSecrets | null = null; ; ) {
+      const page: readonly VersionSecrets[] = await store.graphs.secrets(last, 3);
+      pages.push(page);
+      last = page.at(-1) ?? null;
+      if (page.length < 3) break;
+    }
+    assert.deepEqual(
+      pages.map(({ length }) => length),
+      [3, 3, 2],
+    );
+    const keyless = pages.flat().map(({ graph, version, secrets }) => ({ graph, version, secrets }));
+    assert.deepEqual(new Set(keyless), new Set(expected));
+    assert.deepEqual(await store.graphs.secrets(null, 3), pages[0], 'the order stays');
+    assert.deepEqual(await store.graphs.secrets(pages.flat().at(-1) ?? null, 3), []);
+  });
+
+  test('one version is given for each set of keys that secrets name', async (t) => {
+    const { store } = await openedFor(t, open);
+    const [one, two] = [`${prefixOf('1'.repeat(16))}x`, `${prefixOf('2'.repeat(16))}x`];
+    await store.graphs.put(storedGraph('without', { secrets: {} }), []);
+    assert.deepEqual(await store.graphs.secretsByKeys(), []);
+    const sets: readonly (readonly [string, StoredGraph['secrets']])[] = [
+      ['one', { a: one, b: one }],
+      ['one again', { a: one }],
+      ['two', { a: two }],
+      ['both', { a: two, b: one, c: two }],
+      ['both again', { a: one, b: two }],
+      ['unbound', { a: 'AAAA', b: 'BBBB' }],
+      ['unbound again', { a: 'AAAA' }],
+    ];
+    for (const [name, secrets] of sets) await store.graphs.put(storedGraph(name, { secrets }), []);
+    const found = async () => {
+      const names = (await store.graphs.secretsByKeys()).map(({ secrets }) => keysIn(secrets));
+      return [...new Set(names)].sort();
+    };
+    const every = ['1'.repeat(16), '2'.repeat(16), `${'1'.repeat(16)} ${'2'.repeat(16)}`, 'unbound'].sort();
+    assert.deepEqual(await found(), every);
+    assert.ok((await store.graphs.secretsByKeys()).length <= 2 * every.length);
+    // The version before is looked at as well as the latest one.
+    await store.graphs.put(changed(storedGraph('two'), { secrets: {} }), []);
+    assert.deepEqual(await found(), every);
+    for (const read of await store.graphs.secrets(null, 100)) {
+      const secrets = Object.fromEntries(Object.keys(read.secrets).map((name) => [name, one]));
+      assert.equal(await store.graphs.replaceSecrets(read, secrets), 'done');
+    }
+    assert.deepEqual(await found(), ['1'.repeat(16)]);
+  });
+
+  test('ciphertexts are replaced in the latest version and in those before, and nothing else that clients see', async (t) => {
+    const { store } = await openedFor(t, open);
+    const first = storedGraph('orders');
+    const second = changed(first);
+    const theirs = storedGraph('orders', { namespace: 'other' });
+    await store.graphs.put(first, [slotAt(AT_MS + 1000)]);
+    await store.graphs.put(second, [slotAt(AT_MS + 2000)]);
+    await store.graphs.put(theirs, []);
+    const slots = await store.schedule.due(FAR_MS, 10);
+    const read = (await store.graphs.secrets(null, 10)).filter(({ graph }) => graph.namespace === SPACE);
+    assert.deepEqual(new Set(read.map(({ version }) => version)), new Set([1, 2]));
+    for (const one of read) {
+      assert.equal(await store.graphs.replaceSecrets(one, { api_key: `renewed ${one.version}` }), 'done');
+    }
+    const latest = { ...second, revision: second.revision + 1, secrets: { api_key: 'renewed 2' } };
+    assert.deepEqual(await store.graphs.get(ORDERS), latest);
+    assert.deepEqual(await store.graphs.version(ORDERS, 1), {
+      definition: first.definition,
+      secrets: { api_key: 'renewed 1' },
+    });
+    assert.deepEqual((await store.graphs.version(ORDERS, 2))?.secrets, { api_key: 'renewed 2' });
+    assert.deepEqual(await store.graphs.get({ ...ORDERS, namespace: 'other' }), theirs);
+    assert.deepEqual(await store.schedule.due(FAR_MS, 10), slots);
+    // A version that is replaced later takes the new ciphertexts with it.
+    assert.equal(await store.graphs.put(changed(latest), []), 'done');
+    assert.deepEqual((await store.graphs.version(ORDERS, 2))?.secrets, { api_key: 'renewed 2' });
+  });
+
+  test('a put that comes before is not overwritten with ciphertexts of what was (12)', async (t) => {
+    const { store } = await openedFor(t, open);
+    const first = storedGraph('orders');
+    await store.graphs.put(first, []);
+    const [read] = await store.graphs.secrets(null, 10);
+    assert.ok(read);
+    const put = { ...first, revision: 2, secrets: { api_key: 'put meanwhile' } };
+    await store.graphs.put(put, []);
+    const replace = () => store.graphs.replaceSecrets(read, { api_key: 'renewed' });
+    assert.equal(await changingNothing(store, replace), 'conflict');
+    await store.graphs.put(changed(put), []);
+    assert.equal(await changingNothing(store, replace), 'conflict', 'nor in the version before');
+  });
+
+  test('a put that has read ciphertexts which were replaced since conflicts, and leaves no trace of them (12)', async (t) => {
+    const { store } = await openedFor(t, open);
+    const first = storedGraph('orders');
+    await store.graphs.put(first, []);
+    const [read] = await store.graphs.secrets(null, 10);
+    assert.ok(read);
+    assert.equal(await store.graphs.replaceSecrets(read, { api_key: 'renewed' }), 'done');
+    for (const put of [{ ...first, revision: 2 }, changed(first)]) {
+      assert.equal(await changingNothing(store, () => store.graphs.put(put, [])), 'conflict');
+    }
+    // At once, in either order, many times.
+    let graph = await store.graphs.get(ORDERS);
+    for (let turn = 0; turn < 40 && graph !== null; turn++) {
+      const latest = (await store.graphs.secrets(null, 1000)).find(({ version }) => version === graph?.version);
+      assert.ok(latest);
+      const [put, replaced] = await Promise.all([
+        store.graphs.put(changed(graph, { secrets: { api_key: `old ${turn}` } }), []),
+        store.graphs.replaceSecrets(latest, { api_key: `renewed ${turn}` }),
+      ]);
+      const outcome = `${put}, ${replaced}`;
+      assert.ok(['done, conflict', 'conflict, done', 'done, done'].includes(outcome), outcome);
+      const standing = await store.graphs.get(ORDERS);
+      assert.equal(standing?.secrets.api_key, put === 'done' ? `old ${turn}` : `renewed ${turn}`);
+      const versions = (await store.graphs.secrets(null, 1000)).map(({ version }) => version);
+      assert.equal(new Set(versions).size, versions.length, 'no second copy of a version');
+      assert.equal(versions.length, standing?.version);
+      graph = standing;
+    }
   });
 
   test('graphs, versions and slots are there after a restart (1)', async (t) => {

@@ -1,0 +1,103 @@
+// The encrypted secrets of all versions: of the latest one in its graph's document, of the others in documents of their
+// own. They are replaced by one compare-and-set on the very text that was read, so a put that comes first wins
+// (invariant 12). A version may move from the one collection to the other meanwhile: whoever has to see all of them looks
+// through both until a look finds nothing left to do.
+
+import type { Model } from 'mongoose';
+import { type GraphStore, keysIn, type VersionSecrets } from '../../ports/store.ts';
+import { refuseTooLarge } from './database.ts';
+import { collectionOf, type GraphDocument, type GraphVersionDocument, type Models } from './schema.ts';
+
+/** What documents of both collections have. */
+type SecretsDocument = Pick<
+  GraphVersionDocument,
+  '_id' | 'namespace' | 'revision' | 'secrets' | 'hasSecrets' | 'secretKeys'
+> &
+  Partial<Pick<GraphDocument, 'version'>>;
+
+const FIELDS = { namespace: 1, revision: 1, version: 1, secrets: 1, hasSecrets: 1, secretKeys: 1 } as const;
+
+/** One of the two collections. */
+interface Source {
+  /** What the keys of its records begin with. */
+  readonly prefix: string;
+  readonly model: Model<SecretsDocument>;
+  /** What a change of secrets changes beside them. */
+  readonly more: { readonly $inc?: { readonly revision: 1 } };
+}
+
+function recordIn({ prefix }: Source, { _id, version, secrets }: SecretsDocument): VersionSecrets {
+  // The id is made of these: that of a graph has no version.
+  const [namespace, name, earlier]: [string, string, number?] = JSON.parse(_id);
+  const number = version ?? earlier ?? 0;
+  return { key: prefix + _id, graph: { namespace, name }, version: number, secrets: JSON.parse(secrets) };
+}
+
+async function pageOf(source: Source, after: string | null, limit: number): Promise<readonly VersionSecrets[]> {
+  const rest = after === null ? {} : { _id: { $gt: after } };
+  const found = await source.model
+    .find({ hasSecrets: true, ...rest })
+    .sort({ _id: 1 })
+    .limit(limit)
+    .select(FIELDS)
+    .lean<SecretsDocument[]>();
+  return found.map((document) => recordIn(source, document));
+}
+
+/** The next set of keys behind the one that was found: one step in the index for each. */
+async function byKeysIn(source: Source): Promise<readonly VersionSecrets[]> {
+  const found: VersionSecrets[] = [];
+  const next = (secretKeys: object) =>
+    source.model
+      .findOne({ hasSecrets: true, secretKeys })
+      .sort({ hasSecrets: 1, secretKeys: 1 })
+      .select(FIELDS)
+      .lean<SecretsDocument>();
+  let document = (await next({ $exists: false })) ?? (await next({ $gt: '' }));
+  while (document !== null) {
+    found.push(recordIn(source, document));
+    document = await next({ $gt: document.secretKeys ?? '' });
+  }
+  return found;
+}
+
+async function replaceIn(source: Source, read: VersionSecrets, secrets: VersionSecrets['secrets']) {
+  const { namespace } = read.graph;
+  const text = JSON.stringify(secrets);
+  refuseTooLarge('the secrets of the graph', text);
+  const { matchedCount } = await collectionOf(source.model).updateOne(
+    { _id: read.key.slice(source.prefix.length), namespace, secrets: JSON.stringify(read.secrets) },
+    { $set: { secrets: text, secretKeys: keysIn(secrets) }, ...source.more },
+  );
+  return matchedCount === 1 ? 'done' : 'conflict';
+}
+
+/** The part of the graphs in MongoDB that gives and replaces ciphertexts. */
+export function mongoSecrets({
+  graphs,
+  graphVersions,
+}: Models): Pick<GraphStore, 'countSecrets' | 'secrets' | 'secretsByKeys' | 'replaceSecrets'> {
+  // Both have the fields that are read here.
+  const asSource = (model: unknown) => model as Model<SecretsDocument>;
+  const latest: Source = { prefix: 'latest ', model: asSource(graphs), more: { $inc: { revision: 1 } } };
+  const earlier: Source = { prefix: 'earlier ', model: asSource(graphVersions), more: {} };
+  const sourceOf = ({ key }: VersionSecrets) => (key.startsWith(latest.prefix) ? latest : earlier);
+
+  return {
+    countSecrets: async () => {
+      const counts = [latest, earlier].map(({ model }) => model.countDocuments({ hasSecrets: true }));
+      return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+    },
+
+    secrets: async (after, limit) => {
+      const source = after === null ? latest : sourceOf(after);
+      const found = await pageOf(source, after === null ? null : after.key.slice(source.prefix.length), limit);
+      if (source === earlier || found.length === limit) return found;
+      return [...found, ...(await pageOf(earlier, null, limit - found.length))];
+    },
+
+    secretsByKeys: async () => [...(await byKeysIn(latest)), ...(await byKeysIn(earlier))],
+
+    replaceSecrets: (read, secrets) => replaceIn(sourceOf(read), read, secrets),
+  };
+}
