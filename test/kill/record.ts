@@ -31,6 +31,8 @@ export interface StateRecord {
   readonly outputs: Texts | null;
   readonly error: string | null;
   readonly changes: readonly ChangeRecord[];
+  /** Whether its last change is written down, and not all that follows from it is there yet: only in a cluster. */
+  readonly isPromised: boolean;
 }
 
 /** A store as it is read from outside. */
@@ -52,7 +54,7 @@ function texts(json: string | null | undefined): Texts | null {
   return typeof json === 'string' ? JSON.parse(json) : null;
 }
 
-interface StateRow extends Omit<StateRecord, 'inputs' | 'outputs' | 'changes'> {
+interface StateRow extends Omit<StateRecord, 'inputs' | 'outputs' | 'changes' | 'isPromised'> {
   readonly inputs: string | null;
   readonly outputs: string | null;
 }
@@ -126,7 +128,8 @@ export function sqliteHoldings(folder: string): Holdings {
           .all(JSON.stringify(runs)) as unknown as StateRow[];
         return rows.map((row) => {
           const { inputs, outputs } = row;
-          return { ...row, inputs: texts(inputs), outputs: texts(outputs), changes: [...(changes.get(row.id) ?? [])] };
+          const itsChanges = [...(changes.get(row.id) ?? [])];
+          return { ...row, inputs: texts(inputs), outputs: texts(outputs), changes: itsChanges, isPromised: false };
         });
       }),
 
@@ -158,6 +161,7 @@ export function sqliteHoldings(folder: string): Holdings {
 interface StateDocument extends Omit<StateRow, 'id'> {
   readonly _id: string;
   readonly changes: readonly ChangeRecord[];
+  readonly todo?: unknown;
 }
 
 /** The data of a cluster. */
@@ -177,8 +181,9 @@ export async function mongoHoldings(uri: string, database: string): Promise<Hold
       const collection = db.collection<StateDocument>('state_manager_states');
       const found = await collection.find({ run: { $in: [...runs] } }).toArray();
       return found.map((state) => {
-        const { _id, run, identifier, status, inputs, outputs, error = null, changes } = state;
-        return { id: _id, run, identifier, status, inputs: texts(inputs), outputs: texts(outputs), error, changes };
+        const { _id: id, run, identifier, status, inputs, outputs, error = null, changes, todo } = state;
+        const parsed = { inputs: texts(inputs), outputs: texts(outputs) };
+        return { id, run, identifier, status, ...parsed, error, changes, isPromised: todo !== undefined };
       });
     },
 
