@@ -112,8 +112,7 @@ export class Auditor {
       this.#findFailed(one);
       if (isOver(one)) over.push(one);
     }
-    await this.#close(over);
-    return open.length - over.length;
+    return open.length - (await this.#close(over));
   }
 
   async #read(runs: readonly RunRecord[]): Promise<readonly Seen[]> {
@@ -173,16 +172,16 @@ export class Auditor {
   }
 
   /** Strikes off runs that are over, if they came to what their tickets imply and their counts are right. */
-  async #close(over: readonly Seen[]): Promise<void> {
-    if (over.length === 0) return;
+  async #close(over: readonly Seen[]): Promise<number> {
+    if (over.length === 0) return 0;
     // A read of a store without transactions is no picture of one moment: what looks wrong is looked at again.
     const isWrong = ({ run, states }: Seen) => !isDeepStrictEqual(keptLines(states), impliedLines(run));
     const doubtful = over.filter(isWrong).map(({ run }) => run);
-    for (const { run, states } of doubtful.length === 0 ? [] : await this.#read(doubtful)) {
-      if (isWrong({ run, states })) this.#ledger.faults.push(differenceOf(run, states));
-    }
-    const counts = await this.#countsOf(over.map(({ run }) => run.id));
-    for (const { run, states } of over) {
+    const again = doubtful.length === 0 ? [] : (await this.#read(doubtful)).filter(isOver);
+    for (const { run, states } of again.filter(isWrong)) this.#ledger.faults.push(differenceOf(run, states));
+    const closing = [...over.filter((one) => !isWrong(one)), ...again];
+    const counts = await this.#countsOf(closing.map(({ run }) => run.id));
+    for (const { run, states } of closing) {
       const fault = faultOfCounts(counts.get(run.id), states);
       if (fault !== undefined) this.#ledger.faults.push(`run ${run.id} ${fault}`);
       if (run.graph === TICKS) this.ticks += 1;
@@ -190,6 +189,7 @@ export class Auditor {
       this.#holdings.forget(states.map(({ id }) => id));
       this.#ledger.close(run.id, run.ticket);
     }
+    return closing.length;
   }
 
   async #countsOf(ids: readonly string[]): Promise<ReadonlyMap<string, Counts>> {

@@ -52,6 +52,8 @@ export interface Figures {
 const NAMESPACE = 'killed';
 const SETTINGS = { LEASE_SECONDS: '2', SWEEP_SECONDS: '0.5', LOG_LEVEL: 'error' };
 const PROGRESS_EVERY = 50;
+/** Storms of fewer cycles tell how far they are every ten. */
+const SHORT = 100;
 const INTEGRITY_EVERY = 100;
 const FIRST_START_EVERY = 25;
 const DRAIN_MS = 90_000;
@@ -173,7 +175,7 @@ class Storm {
       if (isCluster) await this.#clusterCycle();
       else await this.#embeddedCycle();
       if (this.cycle % INTEGRITY_EVERY === 0) await this.#checkFiles();
-      if (this.cycle % PROGRESS_EVERY === 0) {
+      if (this.cycle % (cycles < SHORT ? 10 : PROGRESS_EVERY) === 0) {
         const { answered, closedRuns, lost, twice } = this.ledger;
         log(
           `cycle ${this.cycle} of ${cycles}: ${answered} answered, ${closedRuns} runs over, ${lost} lost, ${twice} twice (seed ${seed})`,
