@@ -52,6 +52,8 @@ export interface Vertex {
 export interface GraphParts {
   readonly secrets?: Texts;
   readonly retry_policy?: Readonly<Record<string, unknown>>;
+  readonly store_config?: Readonly<Record<string, unknown>>;
+  readonly triggers?: readonly unknown[];
 }
 
 /** A JSON Schema of an object with text fields, all required. */
@@ -88,7 +90,9 @@ export class Client {
   }
 
   /** Registers nodes: name to the names of its inputs and outputs. */
-  async register(nodes: Readonly<Record<string, { readonly in: string[]; readonly out: string[] }>>): Promise<void> {
+  async register(
+    nodes: Readonly<Record<string, { readonly in: readonly string[]; readonly out: readonly string[] }>>,
+  ): Promise<void> {
     const described = Object.entries(nodes).map(([name, node]) => ({
       name,
       inputs_schema: textFields(...node.in),

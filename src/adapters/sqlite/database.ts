@@ -33,11 +33,23 @@ function comesFromOutside(error: unknown): boolean {
   return OUTSIDE_CODES.has(error.errcode & PRIMARY_CODE);
 }
 
+const SQLITE_IOERR = 10;
+const SQLITE_FULL = 13;
+
+/** Whether SQLite says that the disk has no room, or does not take what is written: limits and quotas show as the latter. */
+export function isDiskFault(error: unknown): error is Error {
+  if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;
+  const code = error.errcode & PRIMARY_CODE;
+  return code === SQLITE_FULL || code === SQLITE_IOERR;
+}
+
 function unavailable(cause: unknown): KnownError {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return new KnownError('STORE_UNAVAILABLE', `The data cannot be written (${reason}); nothing was changed, try again`, {
-    cause,
-  });
+  const advice = isDiskFault(cause)
+    ? ': the disk of DATA_DIR is full or does not take it; see that it has room, then try again'
+    : ', try again';
+  const message = `The data cannot be written (${reason}); nothing was changed${advice}`;
+  return new KnownError('STORE_UNAVAILABLE', message, { cause });
 }
 
 /** One connection to the data: prepared statements for reading, and group commit for changes. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { StartFault } from '../../domain/errors.ts';
 import type { Store } from '../../ports/store.ts';
-import { Database } from './database.ts';
+import { Database, isDiskFault } from './database.ts';
 import { sqliteGraphs } from './graphs.ts';
 import { sqliteNodes } from './nodes.ts';
 import { sqliteRuns } from './runs.ts';
@@ -55,6 +55,17 @@ function openConnection(folder: string): DatabaseSync {
   return connection;
 }
 
+/** Does something that a start needs the disk for. */
+function withRoom<T>(folder: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (!isDiskFault(error)) throw error;
+    const advice = 'make room on its disk, or set DATA_DIR to another folder';
+    throw new StartFault(`The data in ${folder} cannot be opened (${error.message}): ${advice}.`, { cause: error });
+  }
+}
+
 /** Writes as much as an ordinary call may, and takes it away again; rejects while there is no room for it. */
 async function tryOut(database: Database): Promise<void> {
   await database.write(() => database.run(`INSERT INTO probe VALUES (hex(zeroblob(${PROBE_BYTES})))`));
@@ -100,13 +111,16 @@ export function sqliteStoreOn(connection: DatabaseSync, closed: () => void): Sto
  * Opens the embedded store.
  *
  * @param folder where the data is; made if it is not there.
- * @throws StartFault when another process uses the folder, or a newer version of the program wrote the data.
+ * @throws StartFault when another process uses the folder, a newer version of the program wrote the data, or the disk
+ *   is full.
  */
 export function openSqliteStore(folder: string): Store {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const lock = lockFolder(folder);
-  return orClose(lock, () => {
-    const connection = openConnection(folder);
-    return orClose(connection, () => sqliteStoreOn(connection, () => lock.close()));
+  return withRoom(folder, () => {
+    const lock = lockFolder(folder);
+    return orClose(lock, () => {
+      const connection = openConnection(folder);
+      return orClose(connection, () => sqliteStoreOn(connection, () => lock.close()));
+    });
   });
 }
