@@ -4,7 +4,7 @@ import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { World } from '../engine/world.ts';
 import { requireKey } from './auth.ts';
-import { clientErrorHandler, refuseTunnel, requireHost } from './client-errors.ts';
+import { clientErrorHandler, endUpgrades, refuseTunnel, requireHost } from './client-errors.ts';
 import { errorHandler } from './errors.ts';
 import { jsonBodyParser } from './json-body.ts';
 import { answerOptions, isPreflight, readableUrl, refuseUnknownPaths } from './paths.ts';
@@ -122,6 +122,7 @@ async function addHooks(server: TypedServer, world: World, { secret, corsOrigins
     done();
   });
   server.addHook('onRequest', logRequest);
+  server.addHook('onRequest', endUpgrades);
   server.addHook('onRequest', requireHost);
   await allowOrigins(server, corsOrigins);
   server.addHook('onRequest', requireKey(secret));

@@ -592,3 +592,16 @@ test('an answer behind which the connection closes by the wish of the caller say
     assert.match(await connection.closed(), new RegExp(`^HTTP/1\\.1 ${status} .*\r\nconnection: close\r\n`, 'is'));
   }
 });
+
+test('a request for another protocol is answered in this one, and is the last of its connection', async () => {
+  for (const [path, body, status] of [
+    ['/health', undefined, 200],
+    ['/nowhere', undefined, 404],
+    [`${GRAPH}/trigger`, { store: 1 }, 422],
+  ] as const) {
+    const connection = await openConnection(open.port);
+    const method = body === undefined ? 'GET' : 'POST';
+    connection.write(requestText(method, path, body, ['connection: upgrade', 'upgrade: h2c']));
+    assert.match(await connection.closed(), new RegExp(`^HTTP/1\\.1 ${status} .*\r\nconnection: close\r\n`, 'is'));
+  }
+});
