@@ -8,6 +8,7 @@ import { nodesUsedBy } from '../../domain/validate-nodes.ts';
 import type { GraphStore, Slot, StoredGraph } from '../../ports/store.ts';
 import { type Database, isDuplicate, portionsOf, refuseTooLarge } from './database.ts';
 import { keyOfNode } from './nodes.ts';
+import { own } from './own.ts';
 import { collectionOf, type GraphDocument, type GraphVersionDocument } from './schema.ts';
 
 /** How many characters of definitions are kept parsed. */
@@ -156,7 +157,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
     const _id = keyOfVersion(stored, version);
     const copy: GraphVersionDocument = { _id, namespace, revision, definition, secrets, hasSecrets };
     try {
-      await graphVersions.replaceOne({ _id, namespace, revision: { $lt: revision } }, copy, { upsert: true });
+      await graphVersions.replaceOne({ _id, namespace, revision: own({ $lt: revision }) }, copy, { upsert: true });
     } catch (error) {
       if (!isDuplicate(error)) throw error;
     }
@@ -226,7 +227,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
     },
 
     invalid: async (after, limit) => {
-      const rest = after === null ? {} : { _id: { $gt: keyOfGraph(after) } };
+      const rest = after === null ? {} : { _id: own({ $gt: keyOfGraph(after) }) };
       const found = await graphs
         .find({ validationStatus: 'INVALID', ...rest })
         .sort({ _id: 1 })
@@ -240,7 +241,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
       const keys = [...new Set(nodes.map(keyOfNode))];
       const found = new Map<string, StoredGraph>();
       for (const names of portionsOf(keys, NODES_AT_ONCE)) {
-        const uses = { $in: names };
+        const uses = own({ $in: names });
         const some = await graphs
           .find({ uses, validationStatus: 'INVALID' })
           .select({ firings: 0 })
