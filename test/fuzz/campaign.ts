@@ -220,7 +220,7 @@ class Campaign {
         ...(answers === undefined ? {} : { answers }),
       });
       if (isAlone) used.close();
-      return { sent, before, fault: faultOf(sent, exchange, waitMs), exchange };
+      return { sent, before, fault: faultOf(sent, exchange), exchange };
     } catch (error) {
       wire.close();
       return { sent, before, fault: error instanceof Error ? error.message : String(error), exchange: null };

@@ -44,7 +44,7 @@ export interface Shot {
   readonly amount?: number;
 }
 
-/** Bytes that replace a whole request. */
+/** A request as it goes out, with what is needed to judge what comes back. */
 export type Sent = Pick<Shot, 'kind' | 'ending' | 'route'> & { readonly bytes: Buffer; readonly isHead: boolean };
 
 const KEY = '@key';

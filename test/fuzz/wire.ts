@@ -144,6 +144,7 @@ export class Wire {
     return new Promise((resolve, reject) => {
       const end = (settle: () => void) => {
         clearTimeout(timer);
+        clearImmediate(check);
         clearTimeout(last);
         socket.removeListener('data', onData).removeListener('close', onClose);
         settle();
@@ -154,7 +155,11 @@ export class Wire {
           if (isOver || sending.isLast) this.close();
           resolve({ answers, ending, tookMs: performance.now() - startedMs });
         });
-      const timer = setTimeout(() => finish('late'), sending.deadlineMs);
+      // Where this process stood still, what has come meanwhile is read before it counts as late.
+      let check: NodeJS.Immediate | undefined;
+      const timer = setTimeout(() => {
+        check = setImmediate(() => finish('late'));
+      }, sending.deadlineMs);
       const onClose = () => finish('closed');
       // The service stops its answer when the caller ends first; what is not whole is never answered without an end.
       const last = sending.isLast === true ? setTimeout(() => socket.end(), LAST_MS) : undefined;
