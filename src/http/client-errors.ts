@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { FastifyBaseLogger, onRequestHookHandler } from 'fastify';
+import type { FastifyBaseLogger, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { KnownError } from '../domain/errors.ts';
 import { ANSWER_HEADERS } from './answer-headers.ts';
 import { REQUEST_ID_HEADER, requestIdOf } from './request-id.ts';
@@ -69,5 +69,19 @@ export const requireHost: onRequestHookHandler = ({ headers, raw }, _reply, done
   if (headers.host === undefined && raw.httpVersion === '1.1') {
     throw new KnownError('BAD_REQUEST', 'The header host is missing');
   }
+  done();
+};
+
+/** Whether the connection of a request ends behind its answer: by the caller's wish, or for `endUpgrades`. */
+export function endsConnection({ headers }: FastifyRequest): boolean {
+  return headers.upgrade !== undefined || /\bclose\b/i.test(headers.connection ?? '');
+}
+
+/**
+ * Ends the connection behind a request for another protocol, which is answered in this one. Node does not tell of what it
+ * cannot read behind such a request, so it would stay without an answer.
+ */
+export const endUpgrades: onRequestHookHandler = (request, reply, done) => {
+  if (request.headers.upgrade !== undefined) void reply.header('connection', 'close');
   done();
 };

@@ -3,6 +3,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { KnownError, RequestRefused } from '../domain/errors.ts';
 import type { Limits } from '../engine/world.ts';
+import { endsConnection } from './client-errors.ts';
 
 /** An answer that is no success; `detail` says why. */
 interface Answer {
@@ -56,7 +57,7 @@ export function errorHandler(limits: Limits) {
     if (status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
     // The framework closes the connection on a body that it gave up on. A caller that is still sending would then often
     // see a broken connection instead of the answer; what is left of the body is read and thrown away.
-    if (reply.hasHeader('connection')) reply.removeHeader('connection');
+    if (reply.hasHeader('connection') && !endsConnection(request)) reply.removeHeader('connection');
     void reply.code(status).send(body);
   };
 }

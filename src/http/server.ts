@@ -5,7 +5,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { World } from '../engine/world.ts';
 import { ANSWER_HEADERS } from './answer-headers.ts';
 import { requireKey } from './auth.ts';
-import { clientErrorHandler, refuseTunnel, requireHost } from './client-errors.ts';
+import { clientErrorHandler, endUpgrades, refuseTunnel, requireHost } from './client-errors.ts';
 import { limitConnections } from './connections.ts';
 import { errorHandler } from './errors.ts';
 import { countFailedKeys } from './failed-keys.ts';
@@ -148,6 +148,7 @@ async function addHooks(server: TypedServer, world: World, { apiKeys, corsOrigin
     done();
   });
   server.addHook('onRequest', logRequest);
+  server.addHook('onRequest', endUpgrades);
   server.addHook('onRequest', requireHost);
   await allowOrigins(server, corsOrigins);
   server.addHook('onRequest', requireKey(apiKeys, await countFailedKeys(server)));

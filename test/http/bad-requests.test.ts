@@ -586,3 +586,31 @@ test('an odd request that is none of the above is served', async () => {
   assert.match(await connection.until(/\{"message":"OK"\}$/), /^HTTP\/1\.1 200 /);
   connection.socket.destroy();
 });
+
+test('an answer behind which the connection closes by the wish of the caller says so, whatever is wrong', async () => {
+  const ask = (body: string) =>
+    `POST ${GRAPH}/trigger HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: ${KEY}\r\n` +
+    `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+  for (const [body, status] of [
+    ['{"store":1}', 422],
+    ['{', 422],
+    ['x'.repeat(70_000), 413],
+  ] as const) {
+    const connection = await openConnection(open.port);
+    connection.write(ask(body));
+    assert.match(await connection.closed(), new RegExp(`^HTTP/1\\.1 ${status} .*\r\nconnection: close\r\n`, 'is'));
+  }
+});
+
+test('a request for another protocol is answered in this one, and is the last of its connection', async () => {
+  for (const [path, body, status] of [
+    ['/health', undefined, 200],
+    ['/nowhere', undefined, 404],
+    [`${GRAPH}/trigger`, { store: 1 }, 422],
+  ] as const) {
+    const connection = await openConnection(open.port);
+    const method = body === undefined ? 'GET' : 'POST';
+    connection.write(requestText(method, path, body, ['connection: upgrade', 'upgrade: h2c']));
+    assert.match(await connection.closed(), new RegExp(`^HTTP/1\\.1 ${status} .*\r\nconnection: close\r\n`, 'is'));
+  }
+});

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { NodeName } from '../../domain/validate-nodes.ts';
 import { portionsOf } from './database.ts';
 import { keyOfNode } from './nodes.ts';
+import { own } from './own.ts';
 import type { Models, NodeDocument } from './schema.ts';
 
 /** How long a node's lease is believed, in milliseconds: so long after a change another replica may give the old one. */
@@ -52,7 +53,7 @@ export class Leases {
 
   async #read(namespace: string, ids: readonly string[]): Promise<ReadonlyMap<string, number | null>> {
     const found = await this.#models.nodes
-      .find({ namespace, _id: { $in: ids } })
+      .find({ namespace, _id: own({ $in: ids }) })
       .select({ leaseSeconds: 1 })
       .lean<Pick<NodeDocument, '_id' | 'leaseSeconds'>[]>();
     return new Map(found.map(({ _id, leaseSeconds }) => [_id, leaseSeconds]));

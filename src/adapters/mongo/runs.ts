@@ -12,6 +12,7 @@ import type { NewState } from '../../domain/state.ts';
 import type { Cause, RunCounts, StatusClass } from '../../domain/status.ts';
 import type { IdempotencyKey, NewRun, RunStore } from '../../ports/store.ts';
 import { type Database, isDuplicate, isPassing, portionsOf, refuseTooLarge } from './database.ts';
+import { own } from './own.ts';
 import type { IdempotencyDocument, RunDocument, StateDocument } from './schema.ts';
 import { documentOf, factsOfRun, within } from './state-documents.ts';
 
@@ -86,7 +87,7 @@ async function keepKey(
     usedAtMs: createdAtMs,
     todo: { run, atMs: createdAtMs },
   };
-  const outdated = { _id: kept._id, namespace, usedAtMs: { $lt: notBeforeMs }, todo: { $exists: false } };
+  const outdated = { _id: kept._id, namespace, usedAtMs: own({ $lt: notBeforeMs }), todo: own({ $exists: false }) };
   try {
     await database.models.idempotencyKeys.replaceOne(outdated, kept, { upsert: true });
     return kept;
@@ -213,7 +214,7 @@ export function mongoRuns(database: Database): RunStore {
     },
 
     forgetIdempotencyKeys: async (beforeMs) => {
-      await idempotencyKeys.deleteMany({ usedAtMs: { $lt: beforeMs }, todo: { $exists: false } });
+      await idempotencyKeys.deleteMany({ usedAtMs: own({ $lt: beforeMs }), todo: own({ $exists: false }) });
     },
 
     storeOf: async (namespace, id) => {

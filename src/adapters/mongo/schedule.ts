@@ -5,6 +5,7 @@
 import type { DueSlot, NewRun, ScheduleStore, Slot } from '../../ports/store.ts';
 import { type Database, isDuplicate, isPassing } from './database.ts';
 import { keyOfGraph, nextSlotUpdate } from './graphs.ts';
+import { own } from './own.ts';
 import { runDocumentOf, storeRun } from './runs.ts';
 import { collectionOf, type Firing, type FiringDocument, type GraphDocument, type StateDocument } from './schema.ts';
 
@@ -101,7 +102,7 @@ export function mongoSchedule(database: Database): ScheduleStore {
   return {
     due: async (atMs, limit) => {
       const found = await graphs
-        .find({ nextSlotMs: { $lte: atMs } })
+        .find({ nextSlotMs: own({ $lte: atMs }) })
         .sort({ nextSlotMs: 1 })
         .limit(limit)
         .select({ namespace: 1, name: 1, slots: 1 })
@@ -115,7 +116,7 @@ export function mongoSchedule(database: Database): ScheduleStore {
 
     nextSlotMs: async () => {
       const found = await graphs
-        .findOne({ nextSlotMs: { $exists: true } })
+        .findOne({ nextSlotMs: own({ $exists: true }) })
         .sort({ nextSlotMs: 1 })
         .select({ nextSlotMs: 1 })
         .lean<Pick<GraphDocument, 'nextSlotMs'>>();
@@ -137,7 +138,7 @@ export function mongoSchedule(database: Database): ScheduleStore {
     },
 
     forgetFirings: async (beforeMs) => {
-      await firings.deleteMany({ slotMs: { $lt: beforeMs } });
+      await firings.deleteMany({ slotMs: own({ $lt: beforeMs }) });
     },
   };
 }

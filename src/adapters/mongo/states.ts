@@ -14,6 +14,7 @@ import { Identities, type Identity } from './identities.ts';
 import { mongoJoins } from './joins.ts';
 import type { Leases } from './leases.ts';
 import { idOfRetry, isUsed, retryState } from './manual-retries.ts';
+import { own } from './own.ts';
 import { type ChangeEntry, collectionOf, type StateDocument, type Todo } from './schema.ts';
 import { mongoStateReads } from './state-reads.ts';
 
@@ -25,9 +26,9 @@ function guardFilter(guard: Guard, atMs: number): Record<string, unknown> {
   const { from, claim, leaseEndedAtMs } = guard;
   return {
     status: from,
-    todo: { $exists: false },
-    ...(claim === undefined ? {} : { claim }),
-    leaseUntilMs: leaseEndedAtMs === undefined ? { $not: { $lte: atMs } } : { $lte: leaseEndedAtMs },
+    todo: own({ $exists: false }),
+    ...(claim === undefined ? {} : { claim: { $eq: claim } }),
+    leaseUntilMs: own(leaseEndedAtMs === undefined ? { $not: { $lte: atMs } } : { $lte: leaseEndedAtMs }),
   };
 }
 

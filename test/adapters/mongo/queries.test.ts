@@ -86,8 +86,14 @@ function faultOf(query: Recorded): string | undefined {
   return undefined;
 }
 
+/** Whether a condition is one text; `$eq` says the same, and is looked up and routed in the same way. */
+function isText(condition: unknown): boolean {
+  if (typeof condition !== 'object' || condition === null) return typeof condition === 'string';
+  return '$eq' in condition && typeof condition.$eq === 'string';
+}
+
 function isNamed(condition: unknown): boolean {
-  if (typeof condition === 'string') return true;
+  if (isText(condition)) return true;
   const { $in } = (condition ?? {}) as { readonly $in?: unknown };
   return Array.isArray($in) && $in.length > 0 && $in.every((one) => typeof one === 'string');
 }
@@ -96,7 +102,7 @@ function isNamed(condition: unknown): boolean {
 function unroutable({ filter, isSingleWrite }: Recorded): string | undefined {
   if (filter === undefined) return undefined;
   if (!isNamed(filter.namespace)) return 'does not name its namespace';
-  const isOfOne = typeof filter.namespace === 'string' && typeof filter._id === 'string';
+  const isOfOne = isText(filter.namespace) && isText(filter._id);
   return isSingleWrite && !isOfOne ? 'writes to one document and does not name its namespace and _id' : undefined;
 }
 

@@ -4,6 +4,7 @@ import { testGraphs } from './graphs.ts';
 import { testJoins } from './joins.ts';
 import { testNodes } from './nodes.ts';
 import type { OpenStore } from './opened.ts';
+import { testOperators } from './operators.ts';
 import { testRuns } from './runs.ts';
 import { testSchedule } from './schedule.ts';
 import { testStates } from './states.ts';
@@ -16,6 +17,7 @@ const SUITES: Readonly<Record<string, (open: OpenStore) => void>> = {
   claims: testClaims,
   joins: testJoins,
   schedule: testSchedule,
+  operators: testOperators,
 };
 
 /**
