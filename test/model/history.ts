@@ -73,14 +73,17 @@ const retries: fc.Arbitrary<ModelRetries> = fc.record({
   maxDelayMs: fc.constantFrom(null, null, 5000),
 });
 
-const graph: fc.Arbitrary<HistoryGraph> = fc.tuple(graphs(MOST_VERTICES), retries).map(([drawn, policy]) => {
-  const vertices = drawn.map((vertex, index) => {
-    const namespace = namespaceOf(vertex.nodeName);
-    const root = { given: 'default', kept: 'k is ${{ store.k }}' };
-    return { ...vertex, namespace, inputs: index === 0 ? root : vertex.inputs };
+/** A graph of 1 to `most` vertices. */
+function graphOf(most: number): fc.Arbitrary<HistoryGraph> {
+  return fc.tuple(graphs(most), retries).map(([drawn, policy]) => {
+    const vertices = drawn.map((vertex, index) => {
+      const namespace = namespaceOf(vertex.nodeName);
+      const root = { given: 'default', kept: 'k is ${{ store.k }}' };
+      return { ...vertex, namespace, inputs: index === 0 ? root : vertex.inputs };
+    });
+    return { vertices, retries: policy };
   });
-  return { vertices, retries: policy };
-});
+}
 
 const which = {
   which: fc.nat(15),
@@ -166,11 +169,19 @@ const step: fc.Arbitrary<HistoryStep> = fc.oneof(
   },
 );
 
-/** Any history. */
-export const histories: fc.Arbitrary<History> = fc.record({
-  graphs: fc.tuple(graph, graph),
-  steps: fc.array(step, { maxLength: 40, size: 'max' }),
-});
+/** A history of graphs of up to so many vertices and of up to so many steps. */
+function historyOf(vertices: number, steps: number): fc.Arbitrary<History> {
+  return fc.record({
+    graphs: fc.tuple(graphOf(vertices), graphOf(vertices)),
+    steps: fc.array(step, { maxLength: steps, size: 'max' }),
+  });
+}
+
+/** Any history: many short ones, in which most faults show already, and some long ones. */
+export const histories: fc.Arbitrary<History> = fc.oneof(
+  { weight: 4, arbitrary: historyOf(5, 15) },
+  { weight: 1, arbitrary: historyOf(MOST_VERTICES, 40) },
+);
 
 /** A history as lines that people can read and `readHistory` reads. */
 export function writeHistory(history: History): string {

@@ -2,11 +2,12 @@
 import { cronCalendar } from '../../src/adapters/cron-parser/calendar.ts';
 import { aesGcmCipher } from '../../src/adapters/node-crypto/cipher.ts';
 import { cryptoIds } from '../../src/adapters/node-crypto/ids.ts';
-import type { StateId } from '../../src/domain/ids.ts';
+import type { ClaimToken, StateId } from '../../src/domain/ids.ts';
 import type { StateStatus } from '../../src/domain/status.ts';
 import { registerNodes } from '../../src/engine/register-nodes.ts';
 import { createWorld, type World } from '../../src/engine/world.ts';
 import type { Clock } from '../../src/ports/clock.ts';
+import type { Ids } from '../../src/ports/ids.ts';
 import type { Jobs } from '../../src/ports/jobs.ts';
 import type { Signal } from '../../src/ports/signal.ts';
 import type { Store } from '../../src/ports/store.ts';
@@ -70,6 +71,23 @@ const NO_JOBS: Jobs = { schedule: () => {}, start: () => {}, stop: async () => {
 
 const NO_SIGNALS: Signal = { publish: () => {}, subscribe: () => () => {}, fault: async () => null };
 
+/** As the service has them, but for those of which only that they differ matters: to draw them by lot takes its time. */
+function countedIds(): Ids {
+  const ids = cryptoIds();
+  const next = () => {
+    count += 1;
+    return count;
+  };
+  return {
+    ...ids,
+    runId: (atMs) => ids.derivedRunId(atMs, ['run', next()]),
+    claimToken: () => `token ${next()}` as ClaimToken,
+  };
+}
+
+/** Of all processes together. */
+let count = 0;
+
 /** A process on a store. */
 export function processOn(store: Store, clock: Clock): World {
   return createWorld({
@@ -77,7 +95,7 @@ export function processOn(store: Store, clock: Clock): World {
     clock,
     jobs: NO_JOBS,
     signal: NO_SIGNALS,
-    ids: cryptoIds(),
+    ids: countedIds(),
     cipher: aesGcmCipher(Buffer.alloc(32, 7)),
     calendar: cronCalendar,
     // A process that dies has all kinds of errors to tell; what matters is seen in the answers and in the store.
