@@ -1,5 +1,5 @@
 /** Makes a call of a step of a history: its numbers choose among what is there when its moment has come. */
-import { type CallStep, NAMESPACES, namespaceOf } from './history.ts';
+import { type CallStep, NAMESPACES, NODE_NAMES } from './history.ts';
 import { type Call, isErrored, type Model, statesOf, type Taken } from './model.ts';
 
 /** A state that somebody was given. */
@@ -12,8 +12,6 @@ export interface Choice {
   readonly model: Model;
   /** Everything that was ever handed out. */
   readonly claims: readonly Claimed[];
-  /** The nodes that there is work for. */
-  readonly nodes: readonly string[];
   /** Counts the calls, so that each run and each output has a name of its own. */
   readonly count: number;
 }
@@ -31,7 +29,7 @@ function at<T>(all: readonly T[], index: number): T | undefined {
 /** One in four is any claim that ever was, which mostly comes too late. */
 function claimOf({ model, claims }: Choice, which: number): Claimed | undefined {
   const open = claims.filter(({ run, state, token }) => model.runs.get(run)?.states.get(state)?.claim === token);
-  return which % 4 === 3 || open.length === 0 ? at(claims, which) : at(open, which);
+  return which % 4 === 3 ? at(claims, which) : at(open, which);
 }
 
 function outputsOf({ model, count }: Choice, given: readonly ('y' | 'nothing')[]) {
@@ -61,6 +59,11 @@ function manualRetryOf({ model, claims }: Choice, one: CallStep & { do: 'manual 
   return found === undefined ? null : { do: one.do, run: found.run, state: found.id, namespace, key: `key ${one.key}` };
 }
 
+/** Who has nothing to answer asks for work. */
+function workFor(which: number): Call {
+  return { do: 'claim', namespace: which % 3 === 0 ? OTHER : HOME, nodes: NODE_NAMES, limit: 1 + (which % 4) };
+}
+
 /** @returns null where there is nothing to make the call about. */
 export function callOf(choice: Choice, one: CallStep): Call | null {
   switch (one.do) {
@@ -72,15 +75,14 @@ export function callOf(choice: Choice, one: CallStep): Call | null {
       return one;
     case 'claim': {
       const { from: namespace, limit, skip } = one;
-      const isAsked = (name: string) =>
-        namespaceOf(name) === namespace && (skip === 0 || name.charCodeAt(0) % 2 !== skip - 1);
-      return { do: 'claim', namespace, limit, nodes: choice.nodes.filter(isAsked) };
+      const isAsked = (name: string) => skip === 0 || name.charCodeAt(0) % 2 !== skip - 1;
+      return { do: 'claim', namespace, limit, nodes: NODE_NAMES.filter(isAsked) };
     }
     case 'manual retry':
       return manualRetryOf(choice, one);
     default: {
       const found = claimOf(choice, one.which);
-      if (found === undefined) return null;
+      if (found === undefined) return workFor(one.which);
       const stranger = found.namespace === HOME ? OTHER : HOME;
       const namespace = one.as === 'stranger' ? stranger : found.namespace;
       const on = { run: found.run, state: found.state, namespace, claim: one.as === 'status' ? null : found.token };

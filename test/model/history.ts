@@ -4,6 +4,7 @@
 
 import fc from 'fast-check';
 import type { UncheckedVertex } from '../../src/domain/validate-graph.ts';
+import { reading, uniting, vertex } from '../domain/graphs.ts';
 import { graphs } from '../domain/random-graphs.ts';
 import type { ModelRetries } from './model.ts';
 
@@ -40,7 +41,10 @@ export type HistoryStep =
   | { readonly do: 'set back'; readonly ms: number }
   /** Calls that are made at once. */
   | { readonly do: 'race'; readonly calls: readonly CallStep[] }
-  /** The process dies while it makes these calls, at so many writes from now on, before or after the last took hold. */
+  /**
+   * The process dies while it makes these calls, at so many writes from now on, before or after the last took hold. Of
+   * two calls of a kind only the first is made: of two claims nobody could tell afterwards which of them got what.
+   */
   | {
       readonly do: 'crash';
       readonly at: number;
@@ -48,41 +52,83 @@ export type HistoryStep =
       readonly calls: readonly CallStep[];
     };
 
+/** What a node comes to: so many outputs, one without the field that others read, a failure, or a prune. */
+export type Ending = 1 | 2 | 3 | 'nothing' | 'errored' | 'prune';
+
 /** A history: two versions of a template, of which the first is put, and what happens then. */
 export interface History {
   readonly graphs: readonly [HistoryGraph, HistoryGraph];
   readonly steps: readonly HistoryStep[];
+  /** What the nodes come to, state by state, when the steps are over and everybody works; behind the last all give one. */
+  readonly ending: readonly Ending[];
 }
 
 /** The namespaces of the nodes; the graph is the first one's. */
 export const NAMESPACES = ['home', 'other'] as const;
 export type Namespace = (typeof NAMESPACES)[number];
 
-/** The most vertices of a graph. */
-export const MOST_VERTICES = 12;
+/** The nodes of all graphs, in both namespaces: several vertices share one. */
+export const NODE_NAMES = ['A', 'B', 'C', 'D'] as const;
 
-/** The nodes of all graphs: one for each vertex, every third one of the other namespace. */
-export function namespaceOf(nodeName: string): Namespace {
-  return nodeName.charCodeAt(0) % 3 === 1 ? 'other' : 'home';
-}
+/** The most vertices of a graph. */
+const MOST_VERTICES = 12;
+
+const DAY_MS = 24 * 60 * 60 * 1000;
 
 const retries: fc.Arbitrary<ModelRetries> = fc.record({
   most: fc.constantFrom(0, 1, 1, 2, 3),
   strategy: fc.constantFrom('FIXED', 'LINEAR', 'EXPONENTIAL'),
   factorMs: fc.constantFrom(1, 1000, 4000),
-  maxDelayMs: fc.constantFrom(null, null, 5000),
+  maxDelayMs: fc.constantFrom(null, null, 500, 5000),
 });
+
+function fanning(
+  identifier: string,
+  nextNodes: readonly string[],
+  more: Partial<UncheckedVertex> = {},
+): UncheckedVertex {
+  return { ...vertex(identifier, nextNodes), ...more };
+}
+
+/** Shapes that lots seldom draw: what is joined was fanned out twice, and a join that absorbs stands below another. */
+const SHAPES: readonly (readonly UncheckedVertex[])[] = [
+  [fanning('a', ['b']), fanning('b', ['c']), fanning('c', ['d']), uniting('d', 'a', [], reading('b', 'c'))],
+  [
+    fanning('a', ['b']),
+    fanning('b', ['c']),
+    fanning('c', ['d']),
+    uniting('d', 'b', ['e'], { strategy: 'ALL_DONE', ...reading('c') }),
+    uniting('e', 'a', [], reading('b', 'c', 'd')),
+  ],
+  [
+    fanning('a', ['b', 'c']),
+    fanning('b', ['d', 'e']),
+    fanning('c', ['d']),
+    fanning('d', ['e'], reading('a')),
+    uniting('e', 'a', ['f'], { strategy: 'ALL_DONE', ...reading('b', 'd') }),
+    fanning('f', [], reading('e')),
+    uniting('g', 'b', [], reading('d')),
+  ],
+];
+
+/** Spreads the vertices over nodes and namespaces, and gives the root inputs of its own. */
+function placed(drawn: readonly UncheckedVertex[]): readonly UncheckedVertex[] {
+  const root = { given: 'default', kept: 'k is ${{ store.k }}' };
+  return drawn.map((one, index) => ({
+    ...one,
+    nodeName: NODE_NAMES[index % NODE_NAMES.length] ?? 'A',
+    namespace: index % 3 === 2 ? NAMESPACES[1] : NAMESPACES[0],
+    inputs: index === 0 ? root : one.inputs,
+  }));
+}
 
 /** A graph of 1 to `most` vertices. */
 function graphOf(most: number): fc.Arbitrary<HistoryGraph> {
-  return fc.tuple(graphs(most), retries).map(([drawn, policy]) => {
-    const vertices = drawn.map((vertex, index) => {
-      const namespace = namespaceOf(vertex.nodeName);
-      const root = { given: 'default', kept: 'k is ${{ store.k }}' };
-      return { ...vertex, namespace, inputs: index === 0 ? root : vertex.inputs };
-    });
-    return { vertices, retries: policy };
-  });
+  const vertices = fc.oneof(
+    { weight: 4, arbitrary: graphs(most) },
+    { weight: 1, arbitrary: fc.constantFrom(...SHAPES) },
+  );
+  return fc.record({ vertices: vertices.map(placed), retries });
 }
 
 const which = {
@@ -147,7 +193,7 @@ const step: fc.Arbitrary<HistoryStep> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       do: fc.constant('advance' as const),
-      ms: fc.constantFrom(1, 1000, 4000, 10_000, 60_000, 25 * 60 * 60 * 1000),
+      ms: fc.constantFrom(1, 1000, 4000, 10_000, 60_000, DAY_MS, DAY_MS + 3_600_000),
     }),
   },
   {
@@ -162,18 +208,21 @@ const step: fc.Arbitrary<HistoryStep> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({
       do: fc.constant('crash' as const),
-      at: fc.nat(2),
+      at: fc.constantFrom(0, 0, 0, 1, 2),
       when: fc.constantFrom<'before' | 'after'>('before', 'after'),
-      calls: fc.array(call, { maxLength: 2 }),
+      calls: fc.array(call, { minLength: 1, maxLength: 2 }),
     }),
   },
 );
+
+const ending = fc.constantFrom<Ending>(1, 1, 1, 1, 1, 2, 2, 3, 'nothing', 'errored', 'prune');
 
 /** A history of graphs of up to so many vertices and of up to so many steps. */
 function historyOf(vertices: number, steps: number): fc.Arbitrary<History> {
   return fc.record({
     graphs: fc.tuple(graphOf(vertices), graphOf(vertices)),
     steps: fc.array(step, { maxLength: steps, size: 'max' }),
+    ending: fc.array(ending, { maxLength: 2 * steps, size: 'max' }),
   });
 }
 
@@ -185,8 +234,9 @@ export const histories: fc.Arbitrary<History> = fc.oneof(
 
 /** A history as lines that people can read and `readHistory` reads. */
 export function writeHistory(history: History): string {
+  const { steps, ending: endings } = history;
   const [first, second] = history.graphs;
-  const lines = [{ first }, { second }, ...history.steps].map((line) => JSON.stringify(line));
+  const lines = [{ first }, { second }, { ending: endings }, ...steps].map((line) => JSON.stringify(line));
   return lines.join('\n');
 }
 
@@ -201,9 +251,9 @@ export function readHistory(text: string): History {
     .map((line) => line.replace(/ \/\/ .*$/, '').trim())
     .filter((line) => line.startsWith('{'))
     .map((line) => JSON.parse(line));
-  const [head, next, ...steps] = lines;
-  // Only for lines that writeHistory wrote, so nothing is checked but that the graphs are there.
-  if (head?.first === undefined || next?.second === undefined)
-    throw new SyntaxError('no history: the graphs are missing');
-  return { graphs: [head.first, next.second], steps };
+  const [head, next, last, ...steps] = lines;
+  // Only for lines that writeHistory wrote, so nothing is checked but that the first ones are there.
+  if (head?.first === undefined || next?.second === undefined || last?.ending === undefined)
+    throw new SyntaxError('no history: the lines of the graphs or of the ending are missing');
+  return { graphs: [head.first, next.second], steps, ending: last.ending };
 }

@@ -1,7 +1,7 @@
 /** SQLite in the memory of the test: the data outlives the "processes" that work on it. */
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { sqliteStoreOn } from '../../src/adapters/sqlite/store.ts';
-import { processOn, type Recorded, registerAll, type System, setClock } from './system.ts';
+import { beginAnew, processOn, type Recorded, registerAll, type System, setClock } from './system.ts';
 
 interface Death {
   readonly when: 'before' | 'after';
@@ -103,6 +103,7 @@ export async function openInMemory(): Promise<System> {
     clear: async () => {
       // The keys of graphs begin anew, and a process remembers graphs by them.
       await restart();
+      beginAnew(clock);
       for (const statement of clearing) statement.run();
     },
     close: async () => {

@@ -1,7 +1,7 @@
 // npm run test:model -- [--backend sqlite|mongo] [--histories N] [--seed S] [--record FILE] [--replay FILE]
 //
-// Plays the histories of the seeds from S on. With a record, seeds that stand there are not played again, so a run that was
-// interrupted goes on, and runs of other seeds add up. `--replay` plays one history from a file that has its lines.
+// Plays the histories of the seeds from S on. With a record, seeds that stand there for the same code are not played again,
+// so a run that was interrupted goes on, and runs of other seeds add up. `--replay` plays one history from a file that has its lines.
 
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -9,7 +9,7 @@ import { checkSeed, playOn } from './check.ts';
 import { readHistory } from './history.ts';
 import { openInMemory } from './in-memory.ts';
 import { openOnMongo } from './on-mongo.ts';
-import { addToRecord, leftOf, readRecord, totalOf } from './record.ts';
+import { addToRecord, codeNow, leftOf, type PlayedRange, readRecord, totalOf } from './record.ts';
 import type { System } from './system.ts';
 
 /** Histories between two lines of progress, and of the record. */
@@ -46,11 +46,13 @@ async function playSeeds(system: System, backend: 'sqlite' | 'mongo'): Promise<v
   const { record } = values;
   const from = wholeNumber('seed');
   const wanted = { from, to: from + wholeNumber('histories') - 1 };
-  const known = record === undefined ? [] : readRecord(record).filter((range) => range.backend === backend);
+  const code = codeNow();
+  const isSame = (range: PlayedRange) => range.backend === backend && range.code === code;
+  const known = record === undefined ? [] : readRecord(record).filter(isSame);
   const played = [...known];
   for (const range of leftOf(wanted, known, RANGE)) {
     const seconds = Math.round(10 * (await playRange(system, range))) / 10;
-    const done = { backend, ...range, seconds, date: new Date().toISOString() };
+    const done = { code, backend, ...range, seconds, date: new Date().toISOString() };
     played.push(done);
     if (record !== undefined) addToRecord(record, done);
     console.log(`seeds ${range.from} to ${range.to} on ${backend}: as the protocol says, in ${seconds} s`);

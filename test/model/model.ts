@@ -155,7 +155,7 @@ function pending(state: Pick<ModelState, 'id' | 'identifier' | 'parentId' | 'inp
 const ENDED = { claim: null, leaseEndsAtMs: null } as const;
 
 /** A state, its run, its vertex and its graph; undefined for a state that is not there. */
-function find(model: Model, name: { readonly run: string; readonly state: string }) {
+export function find(model: Model, name: { readonly run: string; readonly state: string }) {
   const run = model.runs.get(name.run);
   const state = run?.states.get(name.state);
   const graph = run === undefined ? undefined : model.graphs[run.graph];
@@ -304,7 +304,8 @@ function answerRuntime(model: Model, call: RuntimeCall, nowMs: number): Step {
   }
 }
 
-function leaseEndMs(nodeName: string, nowMs: number): number | null {
+/** When a lease ends that begins at a moment, in Unix milliseconds; null for never. */
+export function leaseEndMs(nodeName: string, nowMs: number): number | null {
   const seconds = leaseSecondsOf(nodeName);
   return seconds === 0 ? null : nowMs + seconds * 1000;
 }

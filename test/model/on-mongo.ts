@@ -5,7 +5,7 @@ import { startMongo } from '../support/backends.ts';
 import { type CuttingProxy, startCuttingProxy } from '../support/cutting-proxy.ts';
 import { openTestDatabase } from '../support/mongo-store.ts';
 import type { Scope } from '../support/server-process.ts';
-import { processOn, type Recorded, registerAll, type System, setClock } from './system.ts';
+import { beginAnew, processOn, type Recorded, registerAll, type System, setClock } from './system.ts';
 
 /** Within a lease, and after the time in which a follow-up is left to the process that began it. */
 const SETTLE_MS = 5000;
@@ -61,6 +61,7 @@ export async function openOnMongo(scope: Scope): Promise<System> {
       const kept = ['state_manager_schema', 'state_manager_nodes'];
       const emptied = all.filter(({ collectionName }) => !kept.includes(collectionName));
       await Promise.all(emptied.map((one) => one.deleteMany({})));
+      beginAnew(clock);
     },
     close: async () => {
       closing.push(running.store.close());

@@ -1,18 +1,22 @@
 // What stands in the real system, and whether it is what the model says: every state, every count, every input and output.
 //
-// The two name states differently. What they have in common is a state's spot: its vertex and its place in the fan-out,
-// below the spot of its parent. All states of one spot but the last have been retried.
+// The two name states differently (names.ts). What they have in common is a state's spot: its vertex and its place in the
+// fan-out, behind the spot of its parent. All states of one spot but the last have been retried.
 
-import type { RunId, StateId } from '../../src/domain/ids.ts';
+import type { StateId } from '../../src/domain/ids.ts';
 import type { StoredState } from '../../src/domain/state.ts';
 import { pageOfRuns, type RunView, runGraph } from '../../src/engine/read-runs.ts';
 import type { World } from '../../src/engine/world.ts';
+import type { StateNode } from '../../src/ports/store.ts';
 import { inFanOutOrder } from '../domain/unites-oracle.ts';
 import { ANY_WORDS, countsOf, type Inputs, type Model, type ModelRun, type ModelState } from './model.ts';
+import type { Names } from './names.ts';
 
 /** A run as it stands. */
 export interface RunSeen {
   readonly view: RunView;
+  /** Its states as the graph of the run shows them. */
+  readonly nodes: readonly StateNode[];
   readonly states: readonly (StoredState & { readonly spot: string })[];
 }
 
@@ -38,9 +42,29 @@ export async function takePicture(world: World, namespace: string): Promise<read
       const found = await Promise.all(nodes.map(({ id }) => world.store.states.get(id)));
       const states = found.filter((state) => state !== null);
       const byId = new Map<string, StoredState>(states.map((state) => [state.id, state]));
-      return { view, states: states.map((state) => ({ ...state, spot: spotOf(state, (id) => byId.get(id)) })) };
+      return { view, nodes, states: states.map((state) => ({ ...state, spot: spotOf(state, (id) => byId.get(id)) })) };
     }),
   );
+}
+
+/** What views of the runs show otherwise than it is stored: the graph of a run, and the way to a state. */
+export async function misshownIn(world: World, picture: readonly RunSeen[]): Promise<readonly string[]> {
+  const lines: string[] = [];
+  for (const { nodes, states } of picture) {
+    const byId = new Map(states.map((state) => [state.id, state]));
+    for (const { id, identifier, nodeName, status, parentId } of nodes) {
+      const stored = byId.get(id);
+      const way: { readonly identifier: string | undefined; readonly id: StateId }[] = [];
+      for (let at = parentId; at !== null; at = byId.get(at)?.parentId ?? null) {
+        way.unshift({ identifier: byId.get(at)?.identifier, id: at });
+      }
+      const expected = [stored?.identifier, stored?.nodeName, stored?.status, stored?.parentId, way];
+      const shown = [identifier, nodeName, status, parentId, await world.store.states.parents(id)];
+      const [right, real] = [expected, shown].map((facts) => JSON.stringify(facts));
+      if (right !== real) lines.push(`${stored?.spot} is shown as ${real}, expected ${right}`);
+    }
+  }
+  return lines;
 }
 
 interface Placed {
@@ -187,17 +211,13 @@ function differencesOfRun(run: ModelRun, seen: RunSeen): string[] {
  * @param names the model's names of the real runs.
  * @returns a line for each difference; none when both agree.
  */
-export function differencesIn(
-  model: Model,
-  picture: readonly RunSeen[],
-  names: ReadonlyMap<RunId, string>,
-): readonly string[] {
+export function differencesIn(model: Model, picture: readonly RunSeen[], names: Pick<Names, 'run'>): readonly string[] {
   const lines = picture.flatMap((seen) => {
-    const name = names.get(seen.view.id);
+    const name = names.run(seen.view.id);
     const run = name === undefined ? undefined : model.runs.get(name);
     return run === undefined ? [`there is a run ${name ?? seen.view.id}`] : differencesOfRun(run, seen);
   });
-  const seen = new Set(picture.map(({ view }) => names.get(view.id)));
+  const seen = new Set(picture.map(({ view }) => names.run(view.id)));
   const missing = [...model.runs.keys()].filter((name) => !seen.has(name));
   return [...lines, ...missing.map((name) => `there is no run ${name}`)];
 }

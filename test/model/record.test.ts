@@ -5,6 +5,7 @@ import { temporaryFolder } from '../support/server-process.ts';
 import { addToRecord, leftOf, type PlayedRange, readRecord, totalOf } from './record.ts';
 
 const played = (from: number, to: number): PlayedRange => ({
+  code: 'code',
   backend: 'sqlite',
   from,
   to,

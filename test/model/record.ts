@@ -1,10 +1,19 @@
 // Which histories were played: a line for each range of seeds, so that a long run can be interrupted, gone on with, and
-// shared among processes.
+// shared among processes. What was played with other code proves nothing of this one, so each line says with which.
 
-import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync, globSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 
+const PROJECT = resolve(import.meta.dirname, '../..');
+
+/** What decides what a history is and what becomes of it, from the project's folder. */
+const CODE = ['src/{domain,engine,ports,adapters}/**/*.ts', 'test/model/*.ts', 'test/domain/*.ts'];
+
 const rangeSchema = z.object({
+  /** `codeNow` when it was played. */
+  code: z.string(),
   backend: z.enum(['sqlite', 'mongo']),
   /** The first seed and the last. */
   from: z.int(),
@@ -15,6 +24,14 @@ const rangeSchema = z.object({
 
 /** Seeds that were played without fault. */
 export type PlayedRange = z.infer<typeof rangeSchema>;
+
+/** A fingerprint of the code that plays and of the code that is played. */
+export function codeNow(): string {
+  const files = globSync(CODE, { cwd: PROJECT }).filter((file) => !file.endsWith('.test.ts'));
+  const hash = createHash('sha256');
+  for (const file of files.sort()) hash.update(file).update(readFileSync(join(PROJECT, file)));
+  return hash.digest('hex').slice(0, 16);
+}
 
 /** What a file has on record; nothing when it is not there. */
 export function readRecord(file: string): readonly PlayedRange[] {

@@ -12,9 +12,8 @@ import type { Jobs } from '../../src/ports/jobs.ts';
 import type { Signal } from '../../src/ports/signal.ts';
 import type { Store } from '../../src/ports/store.ts';
 import { stringFields } from '../support/graphs.ts';
-import { range } from '../support/random.ts';
 import { START_MS, TEST_LIMITS } from '../support/world.ts';
-import { MOST_VERTICES, NAMESPACES, namespaceOf } from './history.ts';
+import { NAMESPACES, NODE_NAMES } from './history.ts';
 import { leaseSecondsOf } from './model.ts';
 
 /** A change of a state's status as the store recorded it; `from` is null for a state that came into being. */
@@ -71,12 +70,15 @@ const NO_JOBS: Jobs = { schedule: () => {}, start: () => {}, stop: async () => {
 
 const NO_SIGNALS: Signal = { publish: () => {}, subscribe: () => () => {}, fault: async () => null };
 
-/** As the service has them, but for those of which only that they differ matters: to draw them by lot takes its time. */
+/** How many names were given since the last `beginAnew`. */
+let given = 0;
+
+/** As the service has them, but counted instead of drawn by lot: a history comes to the same each time it is played. */
 function countedIds(): Ids {
   const ids = cryptoIds();
   const next = () => {
-    count += 1;
-    return count;
+    given += 1;
+    return given;
   };
   return {
     ...ids,
@@ -85,8 +87,11 @@ function countedIds(): Ids {
   };
 }
 
-/** Of all processes together. */
-let count = 0;
+/** Sets back clock and names, so that nothing of a history depends on those that were played before. */
+export function beginAnew(clock: SetClock): void {
+  given = 0;
+  clock.set(START_MS);
+}
 
 /** A process on a store. */
 export function processOn(store: Store, clock: Clock): World {
@@ -105,14 +110,10 @@ export function processOn(store: Store, clock: Clock): World {
   });
 }
 
-/** The names of the nodes of all histories. */
-export const NODE_NAMES = range(MOST_VERTICES).map((index) => String.fromCharCode('A'.charCodeAt(0) + index));
-
-/** Registers the nodes of all histories. */
+/** Registers the nodes of all histories: the same names in both namespaces. */
 export async function registerAll(world: World): Promise<void> {
   for (const namespace of NAMESPACES) {
-    const names = NODE_NAMES.filter((name) => namespaceOf(name) === namespace);
-    const nodes = names.map((name) => ({
+    const nodes = NODE_NAMES.map((name) => ({
       name,
       inputsSchema: { type: 'object', properties: {} },
       outputsSchema: stringFields('y'),

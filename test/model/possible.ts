@@ -1,0 +1,189 @@
+// The models that agree with all that was seen so far.
+//
+// Some things only the real system decides: which of two calls that race comes first, and whether a call took hold whose
+// process died. So there may be several models at a time, one for each way in which it may have gone; each answer and each
+// look at what is stored leaves those that agree with it. When none is left, the real system did what the protocol does
+// not allow.
+
+import type { StateId } from '../../src/domain/ids.ts';
+import type { ClaimedState } from '../../src/ports/store.ts';
+import { HOME, inWords, type Observed } from './calls.ts';
+import { type Answer, type Call, claimed, find, leaseEndMs, type Model, step, type Taken } from './model.ts';
+import type { Names } from './names.ts';
+import { areInputs, differencesIn, lastAt, type RunSeen } from './picture.ts';
+
+/** A call that was made, when (Unix milliseconds), and what it came to. */
+export interface Made {
+  readonly call: Call;
+  readonly atMs: number;
+  readonly observed: Observed;
+}
+
+/** What is known beside the answers. */
+export interface Seen {
+  /** Where the states that were handed out stand. */
+  readonly spots: ReadonlyMap<StateId, string>;
+  /** All that is stored; null when nobody looked. */
+  readonly picture: readonly RunSeen[] | null;
+}
+
+/** What there is to know of the system and of the history. */
+export interface Ground {
+  readonly names: Names;
+  readonly graphName: string;
+  /** Whether each call happens all at one moment, seen from outside. */
+  readonly isAtomic: boolean;
+}
+
+type ClaimCall = Call & { do: 'claim' };
+
+/** Every order of every choice from some things, with those in it that must be. */
+function arrangements<T>(all: readonly T[], must: (one: T) => boolean): readonly (readonly T[])[] {
+  const begun = all.flatMap((one, index) => {
+    const rest = [...all.slice(0, index), ...all.slice(index + 1)];
+    return arrangements(rest, must).map((more) => [one, ...more]);
+  });
+  return all.some(must) ? begun : [[], ...begun];
+}
+
+function fingerprintOf({ latest, runs, keys, retried }: Model): string {
+  const ofRuns = [...runs].map(([name, { graph, states }]) => [name, graph, [...states].sort()]);
+  const inputsToo = (_: string, value: unknown) => (value instanceof Map ? [...value] : value);
+  return JSON.stringify([latest, ofRuns.sort(), [...keys].sort(), [...retried].sort()], inputsToo);
+}
+
+/** The models that are left. */
+export class Possible {
+  readonly #ground: Ground;
+  #models: readonly Model[];
+
+  /** @param first what stood at the beginning. */
+  constructor(first: Model, ground: Ground) {
+    this.#models = [first];
+    this.#ground = ground;
+  }
+
+  /** One of them: where several are left they differ little. */
+  get model(): Model {
+    const [model] = this.#models;
+    if (model === undefined) throw new Error('no model is left');
+    return model;
+  }
+
+  get isCertain(): boolean {
+    return this.#models.length === 1;
+  }
+
+  /**
+   * Keeps the models that agree with calls, whatever their order was; those that were not answered may have happened or
+   * not.
+   *
+   * @returns why none agrees; null when some do.
+   */
+  keep(made: readonly Made[], seen: Seen): string | null {
+    const reasons = new Set<string>();
+    const kept = new Map<string, Model>();
+    const isAlone = made.length < 2;
+    for (const order of arrangements(made, ({ observed }) => observed.kind !== 'unanswered')) {
+      for (const model of this.#models) {
+        const next = this.#after(model, order, seen, isAlone);
+        if (typeof next === 'string') reasons.add(next);
+        else kept.set(isAlone ? String(kept.size) : fingerprintOf(next), next);
+      }
+    }
+    if (kept.size === 0) return [...reasons].join('\n--- or, if it went another way ---\n');
+    this.#models = [...kept.values()];
+    return null;
+  }
+
+  /** The model after calls in this order, or why it cannot have gone like that. */
+  #after(model: Model, order: readonly Made[], seen: Seen, isAlone: boolean): Model | string {
+    let next = model;
+    for (const made of order) {
+      const { call } = made;
+      const after =
+        call.do === 'claim' ? this.#afterClaim(next, made, call, seen, isAlone) : this.#afterCall(next, made, call);
+      if (typeof after === 'string') return after;
+      next = after;
+    }
+    const differences = seen.picture === null ? [] : differencesIn(next, seen.picture, this.#ground.names);
+    return differences.length === 0 ? next : differences.join('\n');
+  }
+
+  #afterCall(model: Model, { atMs, observed }: Made, call: Exclude<Call, ClaimCall>): Model | string {
+    const { model: next, answer } = step(model, call, HOME, atMs);
+    if (observed.kind === 'unanswered') return next;
+    const given = this.#inModelsWords(observed, answer);
+    const [expected, real] = [answer, given].map((facts) => JSON.stringify(facts));
+    return expected === real ? next : `${inWords(call, observed)}: expected ${expected}, the answer was ${real}`;
+  }
+
+  #inModelsWords(observed: Observed, expected: Answer): Answer {
+    switch (observed.kind) {
+      case 'answer':
+        return this.#endedSoon(observed.answer, expected);
+      case 'started':
+        return { run: this.#ground.names.run(observed.runId) ?? 'unknown', replayed: observed.replayed };
+      case 'retried':
+        // The id is anybody's.
+        return { state: expected.state ?? 'one that was not to be' };
+      default:
+        return { unexpected: observed.kind };
+    }
+  }
+
+  /** Where a call takes several writes, others can see that a state is executed and what follows not there yet. */
+  #endedSoon(given: Answer, expected: Answer): Answer {
+    const isOnItsWay = !this.#ground.isAtomic && 'refused' in given && given.status === 'EXECUTED';
+    const hasEnded = expected.status === 'SUCCESS' || expected.status === 'NEXT_CREATED_ERROR';
+    return isOnItsWay && hasEnded ? { ...given, status: expected.status ?? null } : given;
+  }
+
+  #afterClaim(model: Model, made: Made, call: ClaimCall, seen: Seen, isAlone: boolean): Model | string {
+    const { atMs, observed } = made;
+    const taken =
+      observed.kind === 'claimed'
+        ? this.#taken(model, observed.states, seen, atMs)
+        : this.#lost(model, call, seen.picture ?? []);
+    if (typeof taken === 'string') return taken;
+    const mayMiss = !this.#ground.isAtomic && (!isAlone || observed.kind === 'unanswered');
+    const names = taken.map(({ state }) => state).join(', ') || 'nothing';
+    return claimed(model, call, taken, { nowMs: atMs, mayMiss }) ?? `a claim got ${names}, which was not its to get`;
+  }
+
+  /** The states of a claim's answer in the model's words, or what is wrong with one of them. */
+  #taken(model: Model, states: readonly ClaimedState[], { spots }: Seen, atMs: number): readonly Taken[] | string {
+    const taken: Taken[] = [];
+    for (const state of states) {
+      const run = this.#ground.names.run(state.runId) ?? 'unknown';
+      const spot = spots.get(state.id) ?? 'nowhere';
+      const found = find(model, { run, state: lastAt(model.runs.get(run), spot)?.id ?? '' });
+      if (found === undefined) return `a claim got ${spot} of ${run}, which is not there`;
+      const { inputs, retryCount, identifier, id } = found.state;
+      const { nodeName } = found.vertex;
+      const { graphName } = this.#ground;
+      const expected = { identifier, nodeName, graphName, retryCount, leaseExpiresAtMs: leaseEndMs(nodeName, atMs) };
+      const given = Object.fromEntries(Object.keys(expected).map((name) => [name, Reflect.get(state, name)]));
+      const isSame = JSON.stringify(given) === JSON.stringify(expected) && areInputs(found.run, inputs, state.inputs);
+      if (!isSame) {
+        const right = JSON.stringify({ ...expected, inputs: [...(inputs ?? [])] });
+        return `a claim got ${JSON.stringify(state)}, expected ${right}`;
+      }
+      taken.push({ run, state: id, token: state.claim });
+    }
+    return taken;
+  }
+
+  /** What a claim got whose answer was lost: what is somebody's now and was nobody's. */
+  #lost(model: Model, call: ClaimCall, picture: readonly RunSeen[]): readonly Taken[] {
+    return picture.flatMap(({ view, states }) => {
+      const run = this.#ground.names.run(view.id) ?? 'unknown';
+      return states.flatMap(({ spot, status, claim, nodeNamespace, nodeName }) => {
+        const isAskedFor = nodeNamespace === call.namespace && call.nodes.includes(nodeName);
+        const found = lastAt(model.runs.get(run), spot);
+        const isTaken = status === 'QUEUED' && isAskedFor && found?.status === 'CREATED';
+        return isTaken ? [{ run, state: found.id, token: claim ?? '' }] : [];
+      });
+    });
+  }
+}
