@@ -57,46 +57,51 @@ const path = z
     error: 'a path, absolute or from the working directory, without "~"',
   });
 
-/** What is wrong with a list of API keys; undefined when nothing is. */
-function faultOfKeys(keys: readonly string[]): string | undefined {
-  if (keys.every((key) => key === '')) return 'a key, or several separated by commas';
-  if (keys.includes('')) return 'keys separated by commas, none of them empty';
-  if (keys.some((key) => !/^[!-~]+$/.test(key))) return 'letters, digits and signs of ASCII, without spaces';
-  return new Set(keys).size < keys.length ? 'keys separated by commas, none of them twice' : undefined;
+/** Where a list has something twice; null when it has not. */
+function twiceFault(keys: readonly string[]): string | null {
+  const again = keys.findIndex((key, index) => keys.indexOf(key) < index);
+  return again < 0 ? null : `key ${again + 1} is the same as key ${keys.indexOf(keys[again] ?? '') + 1}`;
 }
 
-const apiKeys = z.string().transform((text, context): readonly string[] => {
-  const keys = text.split(/ *, */);
-  const message = faultOfKeys(keys);
-  if (message === undefined) return keys;
-  context.issues.push({ code: 'custom', input: text, message });
-  return z.NEVER;
-});
+/**
+ * A list of keys.
+ *
+ * @param faultOf says what is wrong with keys, at least one, without a word of what is in them; null when they are right.
+ */
+function keyList(form: string, faultOf: (keys: readonly string[]) => string | null) {
+  return z.string().transform((text, context): readonly string[] => {
+    const keys = splitList(text);
+    const found = keys.length === 0 ? 'there is none' : faultOf(keys);
+    if (found === null) return keys;
+    context.issues.push({ code: 'custom', input: text, message: `${form}; ${found}` });
+    return z.NEVER;
+  });
+}
+
+const API_KEYS_FORM =
+  'a key of letters, digits and signs of ASCII, without spaces and commas, or several such keys, no two the same, ' +
+  'separated by commas';
+
+function apiKeysFault(keys: readonly string[]): string | null {
+  const wrong = keys.findIndex((key) => !/^[!-~]+$/.test(key));
+  return wrong >= 0 ? `key ${wrong + 1} of ${keys.length} is none` : twiceFault(keys);
+}
+
+const apiKeys = keyList(API_KEYS_FORM, apiKeysFault);
 
 const ENCRYPTION_KEYS_FORM =
   '32 bytes in base64 (43 characters, URL-safe or not, and "=" at the end or not), or several such keys, no two the ' +
   'same, separated by commas';
 
-/** What is wrong with a list of keys, without a word of what is in it; null when it is right. */
 function encryptionKeysFault(keys: readonly string[]): string | null {
-  if (keys.length === 0) return 'there is none';
   // Either alphabet of base64, as Python's urlsafe_b64decode reads keys that are in use.
   const wrong = keys.findIndex((key) => !/^[\w+/-]{43}=?$/.test(key));
   if (wrong >= 0) return `key ${wrong + 1} of ${keys.length} is none`;
   // One key can be written in several ways.
-  const bytes = keys.map((key) => Buffer.from(key, 'base64').toString('hex'));
-  const again = bytes.findIndex((key, index) => bytes.indexOf(key) < index);
-  if (again < 0) return null;
-  return `key ${again + 1} is the same as key ${bytes.indexOf(bytes[again] ?? '') + 1}`;
+  return twiceFault(keys.map((key) => Buffer.from(key, 'base64').toString('hex')));
 }
 
-const encryptionKeys = z.string().transform((text, context): readonly string[] => {
-  const keys = splitList(text);
-  const found = encryptionKeysFault(keys);
-  if (found === null) return keys;
-  context.issues.push({ code: 'custom', input: text, message: `${ENCRYPTION_KEYS_FORM}; ${found}` });
-  return z.NEVER;
-});
+const encryptionKeys = keyList(ENCRYPTION_KEYS_FORM, encryptionKeysFault);
 
 const MONGO_URI_FORM =
   'mongodb:// or mongodb+srv://, then user:password@ if there is one (signs in it percent-encoded), and the hosts, ' +
@@ -230,7 +235,7 @@ const environmentSchema = z.object({
   STATE_MANAGER_SECRET: apiKeys.optional().meta({
     description:
       'The key that every call carries in its x-api-key header; while it is being changed, the new and the old one, ' +
-      'separated by a comma. Without it the first start makes one and keeps it ' +
+      'separated by a comma; at least 16 characters each. Without it the first start makes one and keeps it ' +
       'in keys.env in DATA_DIR; with MONGO_URI it must be set, the same for all replicas. ' +
       'To make one: openssl rand -hex 32',
     secret: true,
