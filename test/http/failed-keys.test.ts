@@ -151,8 +151,14 @@ test('what stands before the word of the proxy does not count', async () => {
   assert.equal(await statusFrom('192.0.2.100'), 401);
 });
 
+test('the port that a proxy names behind an address is none of it', async () => {
+  await exhaust('192.0.2.9:4711', '192.0.2.9', '192.0.2.9:1', '[::ffff:192.0.2.9]:443');
+  await exhaust('[2001:db8:0:9::1]:443', '[2001:db8:0:9::1]', '2001:db8:0:9::2');
+  assert.equal(await statusFrom('192.0.2.90:4711'), 401);
+});
+
 test('what is no address counts for the proxy that says it', async () => {
-  await exhaust('unknown', 'x'.repeat(1000), '192.0.2.9:4711', '127.0.0.1');
+  await exhaust('unknown', 'x'.repeat(1000), '192.0.2.999:4711', '[192.0.2.9', '[2001:db8::1]:http', '127.0.0.1');
 });
 
 test('nobody is believed who is not trusted', async (t) => {
