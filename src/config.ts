@@ -3,7 +3,7 @@
  * README repeat it under a test's eyes.
  */
 import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
@@ -183,17 +183,29 @@ const PROXY_NAMES: ReadonlySet<string> = new Set(['loopback', 'linklocal', 'uniq
 const PROXY_FORM =
   'addresses, networks such as 10.0.0.0/8, or loopback, linklocal, uniquelocal (private networks), separated by commas';
 
-/** Whether a text is an address, with the length of a prefix behind it or not. Nobody trusts all: 0 is no length. */
-function isNetwork(text: string): boolean {
+/** In an IPv6 address so many bits stand before an IPv4 address that is mapped into it. */
+const BITS_BEFORE_IPV4 = 96;
+
+const MAPPED = new BlockList();
+MAPPED.addSubnet('::ffff:0:0', BITS_BEFORE_IPV4, 'ipv6');
+
+/** What is wrong with an address, with the length of a prefix behind it or not. Nobody trusts all: 0 is no length. */
+function networkFault(text: string): string | null {
   const [, address = '', length] = /^([\da-f.:]+)(?:\/([1-9]\d{0,2}))?$/i.exec(text) ?? [];
   const version = isIP(address);
-  return version !== 0 && Number(length ?? 1) <= (version === 4 ? 32 : 128);
+  if (version === 0 || Number(length ?? 1) > (version === 4 ? 32 : 128)) return PROXY_FORM;
+  const isMapped = version === 6 && MAPPED.check(address, 'ipv6');
+  if (!isMapped || Number(length ?? 128) >= BITS_BEFORE_IPV4) return null;
+  return `${PROXY_FORM}; the prefix of an IPv4 network in IPv6 has at least 96 bits: write it as IPv4`;
 }
 
 const proxy = z
   .string()
   .toLowerCase()
-  .refine((text) => PROXY_NAMES.has(text) || isNetwork(text), { error: PROXY_FORM });
+  .superRefine((text, context) => {
+    const message = PROXY_NAMES.has(text) ? null : networkFault(text);
+    if (message !== null) context.addIssue({ code: 'custom', input: text, message });
+  });
 
 const proxies = z
   .string()

@@ -101,11 +101,12 @@ describe('settings', () => {
   });
 
   it('take proxies as addresses, networks and names', () => {
-    const text = ' Loopback, 10.0.0.0/8,::ffff:192.0.2.1 ,2001:DB8::/32,192.0.2.7/32, uniquelocal';
+    const text = ' Loopback, 10.0.0.0/8,::ffff:192.0.2.1 ,::ffff:10.0.0.0/104,2001:DB8::/32,192.0.2.7/32, uniquelocal';
     assert.deepEqual(readConfig({ TRUST_PROXY: text }).trustProxy, [
       'loopback',
       '10.0.0.0/8',
       '::ffff:192.0.2.1',
+      '::ffff:10.0.0.0/104',
       '2001:db8::/32',
       '192.0.2.7/32',
       'uniquelocal',
@@ -289,6 +290,16 @@ describe('a bad value', () => {
       '/8',
       'proxy',
     ].map((text) => ['TRUST_PROXY', text, `TRUST_PROXY has "${text}" in it, but must be addresses, networks`] as const),
+    ...['::ffff:10.0.0.0/8', '::FFFF:a00:0/95', '0:0:0:0:0:ffff:10.0.0.0/8'].map(
+      (text) =>
+        [
+          'TRUST_PROXY',
+          text,
+          `TRUST_PROXY has "${text.toLowerCase()}" in it, but must be addresses, networks such as 10.0.0.0/8, or loopback, ` +
+            'linklocal, uniquelocal (private networks), separated by commas; ' +
+            'the prefix of an IPv4 network in IPv6 has at least 96 bits: write it as IPv4',
+        ] as const,
+    ),
     ['TRUST_PROXY', '10.0.0.1, fe80::1%eth0', 'TRUST_PROXY has "fe80::1%eth0" in it, but must be addresses'],
     ['TRUST_PROXY', ',', 'TRUST_PROXY is ",", but must be addresses, networks such as 10.0.0.0/8, or loopback'],
     ['MAX_CONNECTIONS', '9', 'MAX_CONNECTIONS is "9", but must be a whole number from 10 to 1000000'],
