@@ -149,9 +149,10 @@ async function addHooks(server: TypedServer, world: World, { apiKeys, corsOrigin
   });
   server.addHook('onRequest', logRequest);
   server.addHook('onRequest', endUpgrades);
-  server.addHook('onRequest', requireHost);
   await allowOrigins(server, corsOrigins);
   server.addHook('onRequest', await requireKey(server, keyCheck(apiKeys)));
+  // Behind the key, as all that a call without it could fill the log with.
+  server.addHook('onRequest', requireHost);
   server.addHook('onRequest', answerOptions(server));
   server.addHook('onRequest', refuseUnknownPaths(server));
   stopGracefully(server, world);
