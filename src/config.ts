@@ -382,7 +382,9 @@ const environmentSchema = z.object({
     default: 10_000,
     from: 10,
     to: 1_000_000,
-    description: 'Most connections that are open at the same time; each runtime that waits for work holds one.',
+    description:
+      'Most connections that are open at the same time; each runtime that waits for work holds one. ' +
+      'Beyond it every connection is refused, that of /health too.',
   }),
   SWEEP_SECONDS: decimalNumber({
     default: 5,
