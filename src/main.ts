@@ -27,7 +27,7 @@ function versionOfPackage(): string {
   return String(version);
 }
 
-function addressOf({ address, family, port }: AddressInfo): string {
+function urlOf({ address, family, port }: AddressInfo): string {
   const isEverywhere = address === '0.0.0.0' || address === '::';
   if (isEverywhere) return `http://127.0.0.1:${port}`;
   return family === 'IPv6' ? `http://[${address}]:${port}` : `http://${address}:${port}`;
@@ -79,7 +79,7 @@ async function listen(server: Awaited<ReturnType<typeof createServer>>, config: 
   }
   const address = server.server.address();
   if (address === null || typeof address === 'string') throw new Error('the server has no address');
-  return addressOf(address);
+  return urlOf(address);
 }
 
 async function start(releasers: Releaser[]): Promise<void> {
