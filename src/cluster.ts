@@ -36,8 +36,8 @@ export async function openCluster(config: ClusterConfig, log: Log, releasers: Re
     clock,
     jobs: redis.jobs,
     signal: redis.signal,
-    apiKeys: config.stateManagerSecret,
-    encryptionKeys: config.secretsEncryptionKeys,
+    apiKeys: config.apiKeys,
+    encryptionKeys: config.encryptionKeys,
     greeting,
   };
 }

@@ -427,8 +427,8 @@ const embeddedSchema = environmentSchema.transform((environment) => ({
   ...sharedSettings(environment),
   backend: 'embedded' as const,
   dataDir: environment.DATA_DIR,
-  stateManagerSecret: environment.STATE_MANAGER_SECRET,
-  secretsEncryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
+  apiKeys: environment.STATE_MANAGER_SECRET,
+  encryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
 }));
 
 const clusterSchema = environmentSchema
@@ -436,8 +436,8 @@ const clusterSchema = environmentSchema
   .transform((environment) => ({
     ...sharedSettings(environment),
     backend: 'cluster' as const,
-    stateManagerSecret: environment.STATE_MANAGER_SECRET,
-    secretsEncryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
+    apiKeys: environment.STATE_MANAGER_SECRET,
+    encryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
     mongoUri: environment.MONGO_URI,
     mongoDatabaseName: environment.MONGO_DATABASE_NAME,
     redisUrl: environment.REDIS_URL,

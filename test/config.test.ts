@@ -40,8 +40,8 @@ describe('settings', () => {
       host: '127.0.0.1',
       port: 8000,
       dataDir: './data',
-      stateManagerSecret: undefined,
-      secretsEncryptionKeys: undefined,
+      apiKeys: undefined,
+      encryptionKeys: undefined,
       leaseSeconds: 3600,
       triggerRetentionHours: 720,
       corsOrigins: ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://localhost:3001', 'http://127.0.0.1:3001'],
@@ -78,8 +78,8 @@ describe('settings', () => {
     assert.equal(config.host, '::1');
     assert.equal(config.port, 0);
     assert.equal(config.backend === 'embedded' && config.dataDir, '/srv/state manager');
-    assert.deepEqual(config.stateManagerSecret, ['k']);
-    assert.deepEqual(config.secretsEncryptionKeys, [`${ENCRYPTION_KEY}=`]);
+    assert.deepEqual(config.apiKeys, ['k']);
+    assert.deepEqual(config.encryptionKeys, [`${ENCRYPTION_KEY}=`]);
     assert.equal(config.leaseSeconds, 0);
     assert.deepEqual(config.corsOrigins, ['https://example.org', 'http://localhost:5173']);
     assert.equal(config.logLevel, 'debug');
@@ -88,16 +88,16 @@ describe('settings', () => {
 
   it('take an encryption key in either alphabet, padded or not', () => {
     for (const key of [ENCRYPTION_KEY, `${ENCRYPTION_KEY}=`, `${'-_'.repeat(21)}A=`, `${'+/'.repeat(21)}A=`]) {
-      assert.deepEqual(readConfig({ SECRETS_ENCRYPTION_KEY: `${key}\n` }).secretsEncryptionKeys, [key]);
+      assert.deepEqual(readConfig({ SECRETS_ENCRYPTION_KEY: `${key}\n` }).encryptionKeys, [key]);
     }
   });
 
   it('take several API keys, with spaces and empty places between them or without', () => {
     for (const text of ['new,old', 'new, old', 'new ,  old', ' new,old\n', 'new,old,', ',new,,old , ']) {
-      assert.deepEqual(readConfig({ STATE_MANAGER_SECRET: text }).stateManagerSecret, ['new', 'old'], text);
-      assert.deepEqual(readConfig({ ...CLUSTER, STATE_MANAGER_SECRET: text }).stateManagerSecret, ['new', 'old'], text);
+      assert.deepEqual(readConfig({ STATE_MANAGER_SECRET: text }).apiKeys, ['new', 'old'], text);
+      assert.deepEqual(readConfig({ ...CLUSTER, STATE_MANAGER_SECRET: text }).apiKeys, ['new', 'old'], text);
     }
-    assert.deepEqual(readConfig({}, 'STATE_MANAGER_SECRET=new, old').stateManagerSecret, ['new', 'old']);
+    assert.deepEqual(readConfig({}, 'STATE_MANAGER_SECRET=new, old').apiKeys, ['new', 'old']);
   });
 
   it('take proxies as addresses, networks and names', () => {
@@ -115,8 +115,8 @@ describe('settings', () => {
 
   it('take several encryption keys, in their order', () => {
     const [one, two, three] = [ENCRYPTION_KEY, `${'-_'.repeat(21)}A=`, `${'ab'.repeat(21)}A`];
-    const { secretsEncryptionKeys } = readConfig({ SECRETS_ENCRYPTION_KEY: ` ${two},${one} ,\n${three}, ` });
-    assert.deepEqual(secretsEncryptionKeys, [two, one, three]);
+    const { encryptionKeys } = readConfig({ SECRETS_ENCRYPTION_KEY: ` ${two},${one} ,\n${three}, ` });
+    assert.deepEqual(encryptionKeys, [two, one, three]);
   });
 
   it('take the names that levels of logging have in Python', () => {
@@ -134,7 +134,7 @@ describe('settings', () => {
     const config = readConfig({ PORT: '8001' }, '\uFEFFPORT=8002\nHOST=0.0.0.0\nSTATE_MANAGER_SECRET="a#b"\nOTHER=x');
     assert.equal(config.port, 8001);
     assert.equal(config.host, '0.0.0.0');
-    assert.deepEqual(config.stateManagerSecret, ['a#b']);
+    assert.deepEqual(config.apiKeys, ['a#b']);
   });
 });
 
@@ -145,8 +145,8 @@ describe('with MONGO_URI and REDIS_URL', () => {
     const { backend: _, dataDir: __, ...embedded } = { dataDir: '', ...readConfig({}) };
     assert.deepEqual(shared, {
       ...embedded,
-      stateManagerSecret: ['k'],
-      secretsEncryptionKeys: [ENCRYPTION_KEY],
+      apiKeys: ['k'],
+      encryptionKeys: [ENCRYPTION_KEY],
       mongoUri: CLUSTER.MONGO_URI,
       mongoDatabaseName: 'exosphere-state-manager',
       redisUrl: CLUSTER.REDIS_URL,

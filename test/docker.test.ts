@@ -603,9 +603,9 @@ suite('docker-compose.yml', () => {
     assert.equal(service('redis').environment.REDISCLI_AUTH, SECRETS.REDIS_PASSWORD);
     const { backend: _, mongoUri: __, redisUrl: ___, queuePrefix, mongoDatabaseName, ...others } = config;
     const { backend: ____, dataDir: _____, ...defaults } = { dataDir: '', ...readConfig({}) };
-    const { host, port, stateManagerSecret, secretsEncryptionKeys } = config;
+    const { host, port, apiKeys, encryptionKeys } = config;
     const trustProxy = ['uniquelocal'];
-    assert.deepEqual(others, { ...defaults, host, port, stateManagerSecret, secretsEncryptionKeys, trustProxy });
+    assert.deepEqual(others, { ...defaults, host, port, apiKeys, encryptionKeys, trustProxy });
     assert.deepEqual([queuePrefix, mongoDatabaseName], ['state-manager', 'exosphere-state-manager']);
     assert.equal(deploy?.replicas, '3');
     assert.ok(build !== undefined && existsSync(join(PROJECT, build.context, build.dockerfile)));
@@ -615,7 +615,7 @@ suite('docker-compose.yml', () => {
     const keys = { ...SECRETS, STATE_MANAGER_SECRET: 'new, old' };
     const { services: filled } = composeSchema.parse(interpolate(COMPOSE, keys));
     const { environment = {} } = filled['state-manager'] ?? {};
-    assert.deepEqual(readConfig({ ...environmentOf(IMAGE), ...environment }).stateManagerSecret, ['new', 'old']);
+    assert.deepEqual(readConfig({ ...environmentOf(IMAGE), ...environment }).apiKeys, ['new', 'old']);
   });
 
   test('runs Redis so that it drops nothing, and asks for a password', () => {
