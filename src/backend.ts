@@ -13,11 +13,24 @@ export interface Backend extends Pick<Parts, 'store' | 'clock' | 'jobs' | 'signa
   greeting(address: string): readonly string[];
 }
 
+/** How a shell that has STATE_MANAGER_SECRET gets the key to call with: what stands before the first comma or space. */
+export const KEY_IN_SHELL = `\${STATE_MANAGER_SECRET%%[[:space:],]*}`;
+
+/** Shorter keys can be guessed, also where the number of attempts is limited. */
+const SHORTEST_GOOD_KEY = 16;
+
 /**
- * How a shell that has STATE_MANAGER_SECRET gets the key to call with: where it is a list, its first item.
+ * Says which keys are too short, by their places and never by what they are. They are no fault, since such keys are in use.
  *
- * @param apiKeys what the setting holds.
+ * @returns a line for each.
  */
-export function keyInShell({ length }: readonly string[]): string {
-  return length === 1 ? '$STATE_MANAGER_SECRET' : `\${STATE_MANAGER_SECRET%%[ ,]*}`;
+export function shortKeyWarnings(apiKeys: readonly string[]): readonly string[] {
+  return apiKeys.flatMap(({ length }, index) => {
+    if (length >= SHORTEST_GOOD_KEY) return [];
+    const size = length === 1 ? '1 character' : `${length} characters`;
+    return [
+      `key ${index + 1} of STATE_MANAGER_SECRET has ${size}: it can be guessed; use one of at least ` +
+        `${SHORTEST_GOOD_KEY}, such as openssl rand -hex 32 makes`,
+    ];
+  });
 }

@@ -3,19 +3,19 @@
 import { openMongo } from './adapters/mongo/store.ts';
 import { openRedis } from './adapters/redis/connection.ts';
 import { systemClock } from './adapters/system/clock.ts';
-import { type Backend, keyInShell, type Releaser } from './backend.ts';
+import { type Backend, KEY_IN_SHELL, type Releaser } from './backend.ts';
 import type { ClusterConfig } from './config.ts';
 import type { Log } from './ports/log.ts';
 
 /** How runtimes reach the replicas. The keys are in the environment already: no log is to collect them. */
-function greeting(address: string, apiKeys: readonly string[]): readonly string[] {
+function greeting(address: string): readonly string[] {
   return [
     'This is one replica on MongoDB and Redis. All replicas take their keys from the environment.',
     '',
     'Give these two lines to the shell of your runtimes, with the address of the balancer where there is one:',
     '',
     `  export EXOSPHERE_STATE_MANAGER_URI=${address}`,
-    `  export EXOSPHERE_API_KEY=${keyInShell(apiKeys)}`,
+    `  export EXOSPHERE_API_KEY=${KEY_IN_SHELL}`,
   ];
 }
 
@@ -36,8 +36,8 @@ export async function openCluster(config: ClusterConfig, log: Log, releasers: Re
     clock,
     jobs: redis.jobs,
     signal: redis.signal,
-    apiKeys: config.stateManagerSecret,
-    encryptionKeys: config.secretsEncryptionKeys,
-    greeting: (address) => greeting(address, config.stateManagerSecret),
+    apiKeys: config.apiKeys,
+    encryptionKeys: config.encryptionKeys,
+    greeting,
   };
 }

@@ -3,7 +3,7 @@
  * README repeat it under a test's eyes.
  */
 import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
@@ -57,46 +57,51 @@ const path = z
     error: 'a path, absolute or from the working directory, without "~"',
   });
 
-/** What is wrong with a list of API keys; undefined when nothing is. */
-function faultOfKeys(keys: readonly string[]): string | undefined {
-  if (keys.every((key) => key === '')) return 'a key, or several separated by commas';
-  if (keys.includes('')) return 'keys separated by commas, none of them empty';
-  if (keys.some((key) => !/^[!-~]+$/.test(key))) return 'letters, digits and signs of ASCII, without spaces';
-  return new Set(keys).size < keys.length ? 'keys separated by commas, none of them twice' : undefined;
+/** Where a list has something twice; null when it has not. */
+function twiceFault(keys: readonly string[]): string | null {
+  const again = keys.findIndex((key, index) => keys.indexOf(key) < index);
+  return again < 0 ? null : `key ${again + 1} is the same as key ${keys.indexOf(keys[again] ?? '') + 1}`;
 }
 
-const apiKeys = z.string().transform((text, context): readonly string[] => {
-  const keys = text.split(/ *, */);
-  const message = faultOfKeys(keys);
-  if (message === undefined) return keys;
-  context.issues.push({ code: 'custom', input: text, message });
-  return z.NEVER;
-});
+/**
+ * A list of keys.
+ *
+ * @param faultOf says what is wrong with keys, at least one, without a word of what is in them; null when they are right.
+ */
+function keyList(form: string, faultOf: (keys: readonly string[]) => string | null) {
+  return z.string().transform((text, context): readonly string[] => {
+    const keys = splitList(text);
+    const found = keys.length === 0 ? 'there is none' : faultOf(keys);
+    if (found === null) return keys;
+    context.issues.push({ code: 'custom', input: text, message: `${form}; ${found}` });
+    return z.NEVER;
+  });
+}
+
+const API_KEYS_FORM =
+  'a key of letters, digits and signs of ASCII, without spaces and commas, or several such keys, no two the same, ' +
+  'separated by commas';
+
+function apiKeysFault(keys: readonly string[]): string | null {
+  const wrong = keys.findIndex((key) => !/^[!-~]+$/.test(key));
+  return wrong >= 0 ? `key ${wrong + 1} of ${keys.length} is none` : twiceFault(keys);
+}
+
+const apiKeys = keyList(API_KEYS_FORM, apiKeysFault);
 
 const ENCRYPTION_KEYS_FORM =
   '32 bytes in base64 (43 characters, URL-safe or not, and "=" at the end or not), or several such keys, no two the ' +
   'same, separated by commas';
 
-/** What is wrong with a list of keys, without a word of what is in it; null when it is right. */
 function encryptionKeysFault(keys: readonly string[]): string | null {
-  if (keys.length === 0) return 'there is none';
   // Either alphabet of base64, as Python's urlsafe_b64decode reads keys that are in use.
   const wrong = keys.findIndex((key) => !/^[\w+/-]{43}=?$/.test(key));
   if (wrong >= 0) return `key ${wrong + 1} of ${keys.length} is none`;
   // One key can be written in several ways.
-  const bytes = keys.map((key) => Buffer.from(key, 'base64').toString('hex'));
-  const again = bytes.findIndex((key, index) => bytes.indexOf(key) < index);
-  if (again < 0) return null;
-  return `key ${again + 1} is the same as key ${bytes.indexOf(bytes[again] ?? '') + 1}`;
+  return twiceFault(keys.map((key) => Buffer.from(key, 'base64').toString('hex')));
 }
 
-const encryptionKeys = z.string().transform((text, context): readonly string[] => {
-  const keys = splitList(text);
-  const found = encryptionKeysFault(keys);
-  if (found === null) return keys;
-  context.issues.push({ code: 'custom', input: text, message: `${ENCRYPTION_KEYS_FORM}; ${found}` });
-  return z.NEVER;
-});
+const encryptionKeys = keyList(ENCRYPTION_KEYS_FORM, encryptionKeysFault);
 
 const MONGO_URI_FORM =
   'mongodb:// or mongodb+srv://, then user:password@ if there is one (signs in it percent-encoded), and the hosts, ' +
@@ -178,17 +183,29 @@ const PROXY_NAMES: ReadonlySet<string> = new Set(['loopback', 'linklocal', 'uniq
 const PROXY_FORM =
   'addresses, networks such as 10.0.0.0/8, or loopback, linklocal, uniquelocal (private networks), separated by commas';
 
-/** Whether a text is an address, with the length of a prefix behind it or not. Nobody trusts all: 0 is no length. */
-function isNetwork(text: string): boolean {
+/** In an IPv6 address so many bits stand before an IPv4 address that is mapped into it. */
+const BITS_BEFORE_IPV4 = 96;
+
+const MAPPED = new BlockList();
+MAPPED.addSubnet('::ffff:0:0', BITS_BEFORE_IPV4, 'ipv6');
+
+/** What is wrong with an address, with the length of a prefix behind it or not. Nobody trusts all: 0 is no length. */
+function networkFault(text: string): string | null {
   const [, address = '', length] = /^([\da-f.:]+)(?:\/([1-9]\d{0,2}))?$/i.exec(text) ?? [];
   const version = isIP(address);
-  return version !== 0 && Number(length ?? 1) <= (version === 4 ? 32 : 128);
+  if (version === 0 || Number(length ?? 1) > (version === 4 ? 32 : 128)) return PROXY_FORM;
+  const isMapped = version === 6 && MAPPED.check(address, 'ipv6');
+  if (!isMapped || Number(length ?? 128) >= BITS_BEFORE_IPV4) return null;
+  return `${PROXY_FORM}; the prefix of an IPv4 network in IPv6 has at least 96 bits: write it as IPv4`;
 }
 
 const proxy = z
   .string()
   .toLowerCase()
-  .refine((text) => PROXY_NAMES.has(text) || isNetwork(text), { error: PROXY_FORM });
+  .superRefine((text, context) => {
+    const message = PROXY_NAMES.has(text) ? null : networkFault(text);
+    if (message !== null) context.addIssue({ code: 'custom', input: text, message });
+  });
 
 const proxies = z
   .string()
@@ -230,7 +247,7 @@ const environmentSchema = z.object({
   STATE_MANAGER_SECRET: apiKeys.optional().meta({
     description:
       'The key that every call carries in its x-api-key header; while it is being changed, the new and the old one, ' +
-      'separated by a comma. Without it the first start makes one and keeps it ' +
+      'separated by a comma; at least 16 characters each. Without it the first start makes one and keeps it ' +
       'in keys.env in DATA_DIR; with MONGO_URI it must be set, the same for all replicas. ' +
       'To make one: openssl rand -hex 32',
     secret: true,
@@ -365,7 +382,9 @@ const environmentSchema = z.object({
     default: 10_000,
     from: 10,
     to: 1_000_000,
-    description: 'Most connections that are open at the same time; each runtime that waits for work holds one.',
+    description:
+      'Most connections that are open at the same time; each runtime that waits for work holds one. ' +
+      'Beyond it every connection is refused, that of /health too.',
   }),
   SWEEP_SECONDS: decimalNumber({
     default: 5,
@@ -408,8 +427,8 @@ const embeddedSchema = environmentSchema.transform((environment) => ({
   ...sharedSettings(environment),
   backend: 'embedded' as const,
   dataDir: environment.DATA_DIR,
-  stateManagerSecret: environment.STATE_MANAGER_SECRET,
-  secretsEncryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
+  apiKeys: environment.STATE_MANAGER_SECRET,
+  encryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
 }));
 
 const clusterSchema = environmentSchema
@@ -417,8 +436,8 @@ const clusterSchema = environmentSchema
   .transform((environment) => ({
     ...sharedSettings(environment),
     backend: 'cluster' as const,
-    stateManagerSecret: environment.STATE_MANAGER_SECRET,
-    secretsEncryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
+    apiKeys: environment.STATE_MANAGER_SECRET,
+    encryptionKeys: environment.SECRETS_ENCRYPTION_KEY,
     mongoUri: environment.MONGO_URI,
     mongoDatabaseName: environment.MONGO_DATABASE_NAME,
     redisUrl: environment.REDIS_URL,

@@ -4,16 +4,16 @@ import { inProcessJobs } from './adapters/in-process/jobs.ts';
 import { inProcessSignal } from './adapters/in-process/signal.ts';
 import { openSqliteStore } from './adapters/sqlite/store.ts';
 import { systemClock } from './adapters/system/clock.ts';
-import { type Backend, keyInShell, type Releaser } from './backend.ts';
+import { type Backend, KEY_IN_SHELL, type Releaser } from './backend.ts';
 import type { EmbeddedConfig } from './config.ts';
 import { type Keys, keysFor, openDataFolder } from './first-start.ts';
 import type { Log } from './ports/log.ts';
 
 /** The line that gives a shell the key: in full only when it was made just now, so that no log collects it. */
-function keyLine({ created, apiKeys, file }: Keys, { stateManagerSecret }: EmbeddedConfig): string {
+function keyLine({ created, apiKeys, file }: Keys, config: EmbeddedConfig): string {
   if (created.includes('STATE_MANAGER_SECRET')) return `export EXOSPHERE_API_KEY=${apiKeys[0]}`;
-  if (stateManagerSecret !== undefined) return `export EXOSPHERE_API_KEY=${keyInShell(stateManagerSecret)}`;
-  return `export EXOSPHERE_API_KEY=$(sed -n 's/^STATE_MANAGER_SECRET= *\\([^ ,]*\\).*/\\1/p' '${file}')`;
+  if (config.apiKeys !== undefined) return `export EXOSPHERE_API_KEY=${KEY_IN_SHELL}`;
+  return `export EXOSPHERE_API_KEY=$(sed -n 's/^STATE_MANAGER_SECRET=[ ,]*\\([^ ,]*\\).*/\\1/p' '${file}')`;
 }
 
 /**

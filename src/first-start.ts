@@ -159,7 +159,7 @@ function assignedNames(text: string, file: string): ReadonlySet<string | undefin
   return names;
 }
 
-type KeySettings = Pick<Config, 'stateManagerSecret' | 'secretsEncryptionKeys'>;
+type KeySettings = Pick<Config, 'apiKeys' | 'encryptionKeys'>;
 
 /** The keys among `names` that the file holds. A key that is damaged is a fault: a new one must never cover it up. */
 function parseKeys(text: string, names: readonly KeyName[], file: string): KeySettings {
@@ -238,8 +238,8 @@ async function keepKeys(file: string, text: string, keys: ReadonlyMap<KeyName, s
 export async function keysFor(config: KeySettings, folder: string): Promise<Keys> {
   const file = resolve(folder, 'keys.env');
   const missing: KeyName[] = [];
-  if (config.stateManagerSecret === undefined) missing.push('STATE_MANAGER_SECRET');
-  if (config.secretsEncryptionKeys === undefined) missing.push('SECRETS_ENCRYPTION_KEY');
+  if (config.apiKeys === undefined) missing.push('STATE_MANAGER_SECRET');
+  if (config.encryptionKeys === undefined) missing.push('SECRETS_ENCRYPTION_KEY');
   const text = missing.length === 0 ? '' : await readKeysFile(file);
   const kept = parseKeys(text, missing, file);
 
@@ -249,9 +249,8 @@ export async function keysFor(config: KeySettings, folder: string): Promise<Keys
     created.set(name, key);
     return key;
   };
-  const apiKeys = config.stateManagerSecret ?? kept.stateManagerSecret ?? [create('STATE_MANAGER_SECRET')];
-  const encryptionKeys = config.secretsEncryptionKeys ??
-    kept.secretsEncryptionKeys ?? [create('SECRETS_ENCRYPTION_KEY')];
+  const apiKeys = config.apiKeys ?? kept.apiKeys ?? [create('STATE_MANAGER_SECRET')];
+  const encryptionKeys = config.encryptionKeys ?? kept.encryptionKeys ?? [create('SECRETS_ENCRYPTION_KEY')];
   if (created.size > 0) await keepKeys(file, text, created);
   return { apiKeys, encryptionKeys, created: [...created.keys()], file };
 }
@@ -265,9 +264,9 @@ export async function keysFor(config: KeySettings, folder: string): Promise<Keys
  * @throws StartFault when there is none, or the file is broken, cannot be read or closed to others.
  */
 export async function storedEncryptionKeys(config: KeySettings, folder: string): Promise<readonly string[]> {
-  if (config.secretsEncryptionKeys !== undefined) return config.secretsEncryptionKeys;
+  if (config.encryptionKeys !== undefined) return config.encryptionKeys;
   const file = resolve(folder, 'keys.env');
-  const kept = parseKeys(await readKeysFile(file), ['SECRETS_ENCRYPTION_KEY'], file).secretsEncryptionKeys;
+  const kept = parseKeys(await readKeysFile(file), ['SECRETS_ENCRYPTION_KEY'], file).encryptionKeys;
   if (kept !== undefined) return kept;
   throw new StartFault(
     `SECRETS_ENCRYPTION_KEY is not set, and ${file} does not hold it: set it as the service has it.`,

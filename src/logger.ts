@@ -26,9 +26,8 @@ const HIDDEN_FIELDS: ReadonlySet<string> = new Set([
   'outputs',
   'secret',
   'secrets',
-  'secretsencryptionkey',
-  'secretsencryptionkeys',
-  'statemanagersecret',
+  'secrets_encryption_key',
+  'state_manager_secret',
   'store',
   'x-api-key',
 ]);

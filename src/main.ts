@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { cronCalendar } from './adapters/cron-parser/calendar.ts';
 import { cipherWithKeys } from './adapters/node-crypto/cipher.ts';
 import { cryptoIds } from './adapters/node-crypto/ids.ts';
-import type { Backend, Releaser } from './backend.ts';
+import { type Backend, type Releaser, shortKeyWarnings } from './backend.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { StartFault } from './domain/errors.ts';
 import { startBackground } from './engine/background.ts';
@@ -27,7 +27,7 @@ function versionOfPackage(): string {
   return String(version);
 }
 
-function addressOf({ address, family, port }: AddressInfo): string {
+function urlOf({ address, family, port }: AddressInfo): string {
   const isEverywhere = address === '0.0.0.0' || address === '::';
   if (isEverywhere) return `http://127.0.0.1:${port}`;
   return family === 'IPv6' ? `http://[${address}]:${port}` : `http://${address}:${port}`;
@@ -79,7 +79,7 @@ async function listen(server: Awaited<ReturnType<typeof createServer>>, config: 
   }
   const address = server.server.address();
   if (address === null || typeof address === 'string') throw new Error('the server has no address');
-  return addressOf(address);
+  return urlOf(address);
 }
 
 async function start(releasers: Releaser[]): Promise<void> {
@@ -87,6 +87,7 @@ async function start(releasers: Releaser[]): Promise<void> {
   const logger = await createLogger(config.logLevel, process.stdout);
   const log: Log = { error: (error, message) => logger.error({ err: error }, message) };
   const backend = await openBackend(config, log, releasers);
+  for (const warning of shortKeyWarnings(backend.apiKeys)) logger.warn(warning);
   const world = worldOn(backend, config, log);
   await checkEncryptionKey(world);
   const background = startBackground(world);

@@ -45,7 +45,7 @@ async function openDatabase(config: ClusterConfig): Promise<Opened> {
   const log: Log = {
     error: (error, message) => process.stderr.write(`${message}: ${error instanceof Error ? error.message : error}\n`),
   };
-  const { mongoUri: uri, mongoDatabaseName: databaseName, secretsEncryptionKeys: encryptionKeys } = config;
+  const { mongoUri: uri, mongoDatabaseName: databaseName, encryptionKeys } = config;
   const { store } = await openMongo({ uri, databaseName, clock: systemClock, log });
   return { store, encryptionKeys };
 }

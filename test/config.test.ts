@@ -40,8 +40,8 @@ describe('settings', () => {
       host: '127.0.0.1',
       port: 8000,
       dataDir: './data',
-      stateManagerSecret: undefined,
-      secretsEncryptionKeys: undefined,
+      apiKeys: undefined,
+      encryptionKeys: undefined,
       leaseSeconds: 3600,
       triggerRetentionHours: 720,
       corsOrigins: ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://localhost:3001', 'http://127.0.0.1:3001'],
@@ -78,8 +78,8 @@ describe('settings', () => {
     assert.equal(config.host, '::1');
     assert.equal(config.port, 0);
     assert.equal(config.backend === 'embedded' && config.dataDir, '/srv/state manager');
-    assert.deepEqual(config.stateManagerSecret, ['k']);
-    assert.deepEqual(config.secretsEncryptionKeys, [`${ENCRYPTION_KEY}=`]);
+    assert.deepEqual(config.apiKeys, ['k']);
+    assert.deepEqual(config.encryptionKeys, [`${ENCRYPTION_KEY}=`]);
     assert.equal(config.leaseSeconds, 0);
     assert.deepEqual(config.corsOrigins, ['https://example.org', 'http://localhost:5173']);
     assert.equal(config.logLevel, 'debug');
@@ -88,24 +88,25 @@ describe('settings', () => {
 
   it('take an encryption key in either alphabet, padded or not', () => {
     for (const key of [ENCRYPTION_KEY, `${ENCRYPTION_KEY}=`, `${'-_'.repeat(21)}A=`, `${'+/'.repeat(21)}A=`]) {
-      assert.deepEqual(readConfig({ SECRETS_ENCRYPTION_KEY: `${key}\n` }).secretsEncryptionKeys, [key]);
+      assert.deepEqual(readConfig({ SECRETS_ENCRYPTION_KEY: `${key}\n` }).encryptionKeys, [key]);
     }
   });
 
-  it('take several API keys, with spaces around the commas or without', () => {
-    for (const text of ['new,old', 'new, old', 'new ,  old']) {
-      assert.deepEqual(readConfig({ STATE_MANAGER_SECRET: text }).stateManagerSecret, ['new', 'old'], text);
-      assert.deepEqual(readConfig({ ...CLUSTER, STATE_MANAGER_SECRET: text }).stateManagerSecret, ['new', 'old'], text);
+  it('take several API keys, with spaces and empty places between them or without', () => {
+    for (const text of ['new,old', 'new, old', 'new ,  old', ' new,old\n', 'new,old,', ',new,,old , ']) {
+      assert.deepEqual(readConfig({ STATE_MANAGER_SECRET: text }).apiKeys, ['new', 'old'], text);
+      assert.deepEqual(readConfig({ ...CLUSTER, STATE_MANAGER_SECRET: text }).apiKeys, ['new', 'old'], text);
     }
-    assert.deepEqual(readConfig({}, 'STATE_MANAGER_SECRET=new, old').stateManagerSecret, ['new', 'old']);
+    assert.deepEqual(readConfig({}, 'STATE_MANAGER_SECRET=new, old').apiKeys, ['new', 'old']);
   });
 
   it('take proxies as addresses, networks and names', () => {
-    const text = ' Loopback, 10.0.0.0/8,::ffff:192.0.2.1 ,2001:DB8::/32,192.0.2.7/32, uniquelocal';
+    const text = ' Loopback, 10.0.0.0/8,::ffff:192.0.2.1 ,::ffff:10.0.0.0/104,2001:DB8::/32,192.0.2.7/32, uniquelocal';
     assert.deepEqual(readConfig({ TRUST_PROXY: text }).trustProxy, [
       'loopback',
       '10.0.0.0/8',
       '::ffff:192.0.2.1',
+      '::ffff:10.0.0.0/104',
       '2001:db8::/32',
       '192.0.2.7/32',
       'uniquelocal',
@@ -114,8 +115,8 @@ describe('settings', () => {
 
   it('take several encryption keys, in their order', () => {
     const [one, two, three] = [ENCRYPTION_KEY, `${'-_'.repeat(21)}A=`, `${'ab'.repeat(21)}A`];
-    const { secretsEncryptionKeys } = readConfig({ SECRETS_ENCRYPTION_KEY: ` ${two},${one} ,\n${three}, ` });
-    assert.deepEqual(secretsEncryptionKeys, [two, one, three]);
+    const { encryptionKeys } = readConfig({ SECRETS_ENCRYPTION_KEY: ` ${two},${one} ,\n${three}, ` });
+    assert.deepEqual(encryptionKeys, [two, one, three]);
   });
 
   it('take the names that levels of logging have in Python', () => {
@@ -133,7 +134,7 @@ describe('settings', () => {
     const config = readConfig({ PORT: '8001' }, '\uFEFFPORT=8002\nHOST=0.0.0.0\nSTATE_MANAGER_SECRET="a#b"\nOTHER=x');
     assert.equal(config.port, 8001);
     assert.equal(config.host, '0.0.0.0');
-    assert.deepEqual(config.stateManagerSecret, ['a#b']);
+    assert.deepEqual(config.apiKeys, ['a#b']);
   });
 });
 
@@ -144,8 +145,8 @@ describe('with MONGO_URI and REDIS_URL', () => {
     const { backend: _, dataDir: __, ...embedded } = { dataDir: '', ...readConfig({}) };
     assert.deepEqual(shared, {
       ...embedded,
-      stateManagerSecret: ['k'],
-      secretsEncryptionKeys: [ENCRYPTION_KEY],
+      apiKeys: ['k'],
+      encryptionKeys: [ENCRYPTION_KEY],
       mongoUri: CLUSTER.MONGO_URI,
       mongoDatabaseName: 'exosphere-state-manager',
       redisUrl: CLUSTER.REDIS_URL,
@@ -289,6 +290,16 @@ describe('a bad value', () => {
       '/8',
       'proxy',
     ].map((text) => ['TRUST_PROXY', text, `TRUST_PROXY has "${text}" in it, but must be addresses, networks`] as const),
+    ...['::ffff:10.0.0.0/8', '::FFFF:a00:0/95', '0:0:0:0:0:ffff:10.0.0.0/8'].map(
+      (text) =>
+        [
+          'TRUST_PROXY',
+          text,
+          `TRUST_PROXY has "${text.toLowerCase()}" in it, but must be addresses, networks such as 10.0.0.0/8, or loopback, ` +
+            'linklocal, uniquelocal (private networks), separated by commas; ' +
+            'the prefix of an IPv4 network in IPv6 has at least 96 bits: write it as IPv4',
+        ] as const,
+    ),
     ['TRUST_PROXY', '10.0.0.1, fe80::1%eth0', 'TRUST_PROXY has "fe80::1%eth0" in it, but must be addresses'],
     ['TRUST_PROXY', ',', 'TRUST_PROXY is ",", but must be addresses, networks such as 10.0.0.0/8, or loopback'],
     ['MAX_CONNECTIONS', '9', 'MAX_CONNECTIONS is "9", but must be a whole number from 10 to 1000000'],
@@ -336,26 +347,20 @@ describe('a bad value', () => {
   });
 
   it('of an API key is never shown', () => {
-    const bad = ['two words', 'tab\tinside', 'line\n', 'schlüssel', '\u0000'];
-    for (const secret of bad) {
-      const faults = faultsOf({ STATE_MANAGER_SECRET: secret });
-      assert.deepEqual(faults, [
-        'STATE_MANAGER_SECRET is a value that is not shown, ' +
-          'but must be letters, digits and signs of ASCII, without spaces',
-      ]);
-    }
     const lists = [
-      [',', 'a key, or several separated by commas'],
-      [' , ,', 'a key, or several separated by commas'],
-      ['hidden,', 'keys separated by commas, none of them empty'],
-      [',hidden', 'keys separated by commas, none of them empty'],
-      ['hidden, ,other', 'keys separated by commas, none of them empty'],
-      ['hidden,other , hidden', 'keys separated by commas, none of them twice'],
-      ['other,hid den', 'letters, digits and signs of ASCII, without spaces'],
-      [' hidden,other', 'letters, digits and signs of ASCII, without spaces'],
+      ['two words', 'key 1 of 1 is none'],
+      ['tab\tinside', 'key 1 of 1 is none'],
+      ['schlüssel', 'key 1 of 1 is none'],
+      ['\u0000', 'key 1 of 1 is none'],
+      ['hidden,hid den,,other', 'key 2 of 3 is none'],
+      [',', 'there is none'],
+      [' , ,\n', 'there is none'],
+      ['other,hidden,another , hidden', 'key 4 is the same as key 2'],
     ] as const;
-    for (const [secret, form] of lists) {
-      const line = `STATE_MANAGER_SECRET is a value that is not shown, but must be ${form}`;
+    for (const [secret, what] of lists) {
+      const line =
+        'STATE_MANAGER_SECRET is a value that is not shown, but must be a key of letters, digits and signs of ASCII, ' +
+        `without spaces and commas, or several such keys, no two the same, separated by commas; ${what}`;
       assert.deepEqual(faultsOf({ STATE_MANAGER_SECRET: secret }), [line], secret);
       assert.deepEqual(faultsOf({ ...CLUSTER, STATE_MANAGER_SECRET: secret }), [line], secret);
     }

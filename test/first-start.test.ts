@@ -256,8 +256,11 @@ describe('the keys', () => {
     ['hidden', 'line 1 is neither NAME=value nor a comment'],
     ['# keys\nSTATE_MANAGER_SECRET=a\nhidden line\n', 'line 3 is neither NAME=value nor a comment'],
     ['SECRETS_ENCRYPTION_KEY=hidden', 'SECRETS_ENCRYPTION_KEY is a value that is not shown, but must be 32 bytes'],
-    ['STATE_MANAGER_SECRET=hidden key', 'STATE_MANAGER_SECRET is a value that is not shown, but must be letters'],
-    ['STATE_MANAGER_SECRET=hidden,,other', 'STATE_MANAGER_SECRET is a value that is not shown, but must be keys'],
+    [
+      'STATE_MANAGER_SECRET=hidden key',
+      'STATE_MANAGER_SECRET is a value that is not shown, but must be a key of letters',
+    ],
+    ['STATE_MANAGER_SECRET=,', 'STATE_MANAGER_SECRET is a value that is not shown, but must be a key of letters'],
     ['STATE_MANAGER_SECRET=a\nSECRETS_ENCRYPTION_KEY=\n', 'SECRETS_ENCRYPTION_KEY has no value'],
     ['OTHER="\nSTATE_MANAGER_SECRET=hidden\nEND="', 'STATE_MANAGER_SECRET has no value'],
     ['\uFEFFSTATE_MANAGER_SECRET=hidden', 'STATE_MANAGER_SECRET has no value'],

@@ -85,11 +85,11 @@ describe('what must not be logged', () => {
     store: { a: 'leaked' },
   };
   const config = {
-    stateManagerSecret: 'leaked',
-    secretsEncryptionKeys: ['leaked'],
+    apiKeys: ['leaked'],
     encryptionKeys: ['leaked'],
     port: 8000,
   };
+  const environment = { STATE_MANAGER_SECRET: 'leaked', SECRETS_ENCRYPTION_KEY: 'leaked', PORT: '8000' };
   const lines: Readonly<Record<string, object>> = {
     'headers of a request': { req: { headers, method: 'PUT' } },
     headers: { headers },
@@ -99,6 +99,7 @@ describe('what must not be logged', () => {
     'a body': { body: { nodes: [{ inputs: { a: 'leaked' } }] }, req: { body: 'leaked' } },
     'what stands deep down': { a: { b: [{ C: { Secrets: 'leaked' } }] } },
     'the settings': { config },
+    'the environment': { environment },
     'an error that carries them': { err: Object.assign(new Error('broken'), held) },
   };
   for (const isTTY of [false, true]) {

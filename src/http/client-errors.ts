@@ -8,6 +8,7 @@ import type { FastifyBaseLogger, FastifyRequest, onRequestHookHandler } from 'fa
 import { KnownError } from '../domain/errors.ts';
 import { ANSWER_HEADERS } from './answer-headers.ts';
 import { REQUEST_ID_HEADER, requestIdOf } from './request-id.ts';
+import { seldom } from './seldom.ts';
 
 /** How long a caller has to read the answer before its connection is torn down, in milliseconds. */
 const LINGER_MS = 1000;
@@ -42,11 +43,13 @@ function write(socket: Duplex, requestId: string, { status, detail }: Answer): v
 }
 
 /**
- * Answers where no request can be read, with a line in the log that has neither method nor route.
+ * Answers where no request can be read, with a line in the log that has neither method nor route: each at the level debug,
+ * since they need no key, and once a minute one at info, with how many there were since the one before.
  *
- * @param log gets that line.
+ * @param log gets these lines.
  */
 export function clientErrorHandler(log: FastifyBaseLogger) {
+  const tellSeldom = seldom();
   return (error: NodeJS.ErrnoException, socket: Socket): void => {
     if (error.code === 'ECONNRESET' || !socket.writable) {
       socket.destroy();
@@ -54,8 +57,13 @@ export function clientErrorHandler(log: FastifyBaseLogger) {
     }
     const answer = ANSWERS[error.code ?? ''] ?? BAD_REQUEST;
     const requestId = randomUUID();
+    const { remoteAddress: address } = socket;
     write(socket, requestId, answer);
-    log.info({ request_id: requestId, status: answer.status, code: error.code }, `(no request) ${answer.status}`);
+    const line = { request_id: requestId, status: answer.status, code: error.code, address };
+    log.debug(line, `(no request) ${answer.status}`);
+    tellSeldom((times) => {
+      log.info({ ...line, times }, `(no request) ${answer.status}: ${times} since this was logged last`);
+    });
   };
 }
 

@@ -1,7 +1,5 @@
+import { seldom } from './seldom.ts';
 import type { TypedServer } from './typed-server.ts';
-
-/** How often at most the log is told that connections are refused, in milliseconds. */
-const SILENCE_MS = 60_000;
 
 /**
  * Refuses connections beyond a number: they are closed before anything is read from them. The log is told once a minute.
@@ -9,12 +7,11 @@ const SILENCE_MS = 60_000;
  * @param most how many may be open at the same time; at least one.
  */
 export function limitConnections({ server, log }: TypedServer, most: number): void {
-  let toldAtMs = Number.NEGATIVE_INFINITY;
+  const tellSeldom = seldom();
   server.maxConnections = most;
   server.on('drop', () => {
-    const nowMs = performance.now();
-    if (nowMs - toldAtMs < SILENCE_MS) return;
-    toldAtMs = nowMs;
-    log.warn({ connections: most }, 'connections are refused: MAX_CONNECTIONS are open');
+    tellSeldom((refused) => {
+      log.warn({ connections: most, refused }, 'connections are refused: MAX_CONNECTIONS are open');
+    });
   });
 }

@@ -107,7 +107,8 @@ function commonAnswers({ limits }: Rules): Readonly<Record<string, CommonAnswer>
     429: {
       name: 'TooManyWrongKeys',
       description:
-        'Too many calls with a wrong or missing key came from this address; one with the right key is served.',
+        'Too many calls with a wrong or missing key came from this address. ' +
+        'Where it has shown no right key for a day, one with the right key waits too.',
       body: problem,
       example: { detail: tooManyWrongKeys(42).message },
       headers: { 'retry-after': retryAfterHeader },

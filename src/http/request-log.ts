@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { addressOf } from './caller.ts';
+import { isPreflight } from './paths.ts';
 
 /** What a proxy logs for a caller that went away before it had its answer. */
 const CLIENT_WENT_AWAY = 499;
@@ -15,9 +16,13 @@ function namespaceOf(params: unknown): string | undefined {
   return isNamed ? String(params.namespace).slice(0, MOST_CHARACTERS) : undefined;
 }
 
-/** Of too many wrong keys failed-keys.ts tells once; a line for each would fill the disk for whoever sends them. */
-function levelOf(status: number): 'debug' | 'info' | 'warn' {
-  if (status === TOO_MANY_WRONG_KEYS) return 'debug';
+/**
+ * What needs no key is told of at debug, so that nobody fills the disk without one: open routes, preflights, and too many
+ * wrong keys, of which failed-keys.ts tells once.
+ */
+function levelOf(request: FastifyRequest, status: number): 'debug' | 'info' | 'warn' {
+  const isOpen = request.routeOptions.config.isOpen === true || isPreflight(request);
+  if (status === TOO_MANY_WRONG_KEYS || (isOpen && status < 500)) return 'debug';
   return status === WRONG_KEY || status >= 500 ? 'warn' : 'info';
 }
 
@@ -34,7 +39,7 @@ function writeLine(request: FastifyRequest, reply: FastifyReply): void {
     address: statusCode === WRONG_KEY ? addressOf(request) : undefined,
   };
   // Who goes away before the answer has tried a key all the same.
-  request.log[levelOf(statusCode)](line, `${request.method} ${route} ${status}`);
+  request.log[levelOf(request, statusCode)](line, `${request.method} ${route} ${status}`);
 }
 
 /**

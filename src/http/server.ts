@@ -4,11 +4,11 @@ import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { World } from '../engine/world.ts';
 import { ANSWER_HEADERS } from './answer-headers.ts';
-import { requireKey } from './auth.ts';
+import { keyCheck } from './auth.ts';
 import { clientErrorHandler, endUpgrades, refuseTunnel, requireHost } from './client-errors.ts';
 import { limitConnections } from './connections.ts';
 import { errorHandler } from './errors.ts';
-import { countFailedKeys } from './failed-keys.ts';
+import { requireKey } from './failed-keys.ts';
 import { jsonBodyParser } from './json-body.ts';
 import { answerOptions, isPreflight, readableUrl, refuseUnknownPaths } from './paths.ts';
 import { REQUEST_ID_HEADER, requestIdOf } from './request-id.ts';
@@ -149,9 +149,10 @@ async function addHooks(server: TypedServer, world: World, { apiKeys, corsOrigin
   });
   server.addHook('onRequest', logRequest);
   server.addHook('onRequest', endUpgrades);
-  server.addHook('onRequest', requireHost);
   await allowOrigins(server, corsOrigins);
-  server.addHook('onRequest', requireKey(apiKeys, await countFailedKeys(server)));
+  server.addHook('onRequest', await requireKey(server, keyCheck(apiKeys)));
+  // Behind the key, as all that a call without it could fill the log with.
+  server.addHook('onRequest', requireHost);
   server.addHook('onRequest', answerOptions(server));
   server.addHook('onRequest', refuseUnknownPaths(server));
   stopGracefully(server, world);

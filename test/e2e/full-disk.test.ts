@@ -119,16 +119,22 @@ async function onSmallDisk(t: TestContext) {
   return { disk, server, client: new Client(server, NAMESPACE) };
 }
 
-test('on a full disk changes are refused, reads go on, and with room all runs end', {
-  skip: smallDiskSkip(),
-}, async (t) => {
+/** A server with work whose disk has become full, and that was seen to refuse changes; `before` is what was there. */
+async function onFullDisk(t: TestContext) {
   const { disk, server, client } = await onSmallDisk(t);
   server.spawn();
   await server.serves();
-  const { runIds, held } = await givenWork(client);
-  const before = await seen(client, runIds);
+  const work = await givenWork(client);
+  const before = await seen(client, work.runIds);
   disk.fill();
-  await assertRefuses(server, client, held);
+  await assertRefuses(server, client, work.held);
+  return { disk, server, client, ...work, before };
+}
+
+test('on a full disk changes are refused, reads go on, and with room all runs end', {
+  skip: smallDiskSkip(),
+}, async (t) => {
+  const { disk, server, client, runIds, held, before } = await onFullDisk(t);
   assert.deepEqual(await seen(client, runIds), before);
   disk.makeRoom();
   await becomesReady(server);
@@ -139,13 +145,7 @@ test('on a full disk changes are refused, reads go on, and with room all runs en
 test('a server that starts on a full disk reads what it has or says what it needs, and has kept everything', {
   skip: smallDiskSkip(),
 }, async (t) => {
-  const { disk, server, client } = await onSmallDisk(t);
-  server.spawn();
-  await server.serves();
-  const { runIds, held } = await givenWork(client);
-  const before = await seen(client, runIds);
-  disk.fill();
-  await assertRefuses(server, client, held);
+  const { disk, server, client, runIds, held, before } = await onFullDisk(t);
   await server.kill9();
   // What the killed server left is enough to start on: what reads goes on at once.
   await server.restart();

@@ -95,7 +95,7 @@ suite('two API keys, while one is being changed', () => {
     (await fetch(`${url}/v0/namespaces`, { headers: { 'x-api-key': key } })).status;
 
   test('are both right, and a shell gets the first', async (t) => {
-    for (const list of ['new,old', 'new , old']) {
+    for (const list of ['new,old', 'new , old', 'new,old,']) {
       const server = await startServer(t, { settings: { STATE_MANAGER_SECRET: list } });
       assert.deepEqual([await statusWith(server, 'new'), await statusWith(server, 'old')], [200, 200]);
       for (const wrong of [list, 'new,', ',old', 'newold']) assert.equal(await statusWith(server, wrong), 401, wrong);
@@ -121,9 +121,24 @@ suite('two API keys, while one is being changed', () => {
     assert.deepEqual([await statusWith(server, 'the-new-one'), await statusWith(server, old)], [200, 401]);
   });
 
-  test('stop the start when one is empty or stands there twice', async (t) => {
+  test('are told of when they are short, by their places', async (t) => {
+    const list = 'a-key-of-16-chars,b,fifteen-letters';
+    const { child } = await startServer(t, { settings: { STATE_MANAGER_SECRET: list } });
+    const advice = 'it can be guessed; use one of at least 16, such as openssl rand -hex 32 makes';
+    const warnings = child.output.match(/key \d of STATE_MANAGER_SECRET[^"]*/g);
+    assert.deepEqual(warnings, [
+      `key 2 of STATE_MANAGER_SECRET has 1 character: ${advice}`,
+      `key 3 of STATE_MANAGER_SECRET has 15 characters: ${advice}`,
+    ]);
+    assert.doesNotMatch(child.output, /of-16-chars|fifteen/);
+  });
+
+  test('stop the start when one stands there twice', async (t) => {
     const { child, ...exit } = await runToEnd(t, { settings: { STATE_MANAGER_SECRET: 'hidden,other,hidden' } });
-    assertRefused({ child, ...exit }, /^STATE_MANAGER_SECRET is a value that is not shown, .* none of them twice$/m);
+    assertRefused(
+      { child, ...exit },
+      /^STATE_MANAGER_SECRET is a value that is not shown, .*; key 3 is the same as key 1$/m,
+    );
     assert.doesNotMatch(child.output, /hidden|other/);
   });
 });

@@ -56,17 +56,66 @@ test('too many wrong or missing keys of one address are answered 429, and what t
   assert.deepEqual(answer.json, {
     detail:
       'More than 20 calls with a wrong or missing API key came from this address in a minute: ' +
-      `send the right key in the header x-api-key, which is answered at once, or wait ${waitSeconds} s`,
+      `wait ${waitSeconds} s, then send the right key in the header x-api-key`,
   });
   assert.match(answer.headers.get('x-exosphere-request-id') ?? '', /^[\da-f-]{36}$/);
   assert.equal(answer.headers.get('access-control-allow-origin'), ORIGIN);
 });
 
-test('a right key passes from every address, and another address is another caller', async () => {
+test('beyond the limit a right key is refused as a wrong one is, for that minute and from that address', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
   await exhaust('192.0.2.3');
-  for (const key of [KEY, OLD_KEY]) assert.equal(await statusFrom('192.0.2.3', key), 200);
-  assert.equal(await statusFrom('192.0.2.3'), 429);
+  for (const key of [KEY, OLD_KEY, WRONG_KEY]) assert.equal(await statusFrom('192.0.2.3', key), 429);
   assert.equal(await statusFrom('192.0.2.4'), 401);
+  t.mock.timers.tick(WINDOW_MS);
+  assert.equal(await statusFrom('192.0.2.3', KEY), 200);
+});
+
+test('of keys that come at once no more are looked at than one after another', async () => {
+  const connection = await openConnection(open.port);
+  const attempt = (key: string) =>
+    `GET /v0/namespaces HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 192.0.2.11\r\nx-api-key: ${key}\r\n\r\n`;
+  connection.write(attempt(WRONG_KEY).repeat(ALLOWED) + attempt(KEY).repeat(ALLOWED));
+  await connection.until(/HTTP\/1\.1 429 /, ALLOWED);
+  assert.doesNotMatch(connection.received(), /HTTP\/1\.1 200 /);
+  connection.socket.destroy();
+});
+
+test('right keys that come at once from a fresh address all pass', async () => {
+  const connection = await openConnection(open.port);
+  const call = `GET /v0/namespaces HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 192.0.2.12\r\nx-api-key: ${KEY}\r\n\r\n`;
+  connection.write(call.repeat(5 * ALLOWED));
+  await connection.until(/HTTP\/1\.1 200 /, 5 * ALLOWED);
+  connection.socket.destroy();
+});
+
+test('callers of an address that has shown a right key are not locked out by others there', async () => {
+  const groups = [
+    ['192.0.2.13', '::ffff:192.0.2.13'],
+    ['2001:db8:0:13::1', '2001:db8:0:13:ffff::2'],
+  ] as const;
+  for (const [caller, other] of groups) {
+    assert.equal(await statusFrom(caller, KEY), 200);
+    await exhaust(other, caller);
+    for (const key of [KEY, OLD_KEY]) assert.equal(await statusFrom(caller, key), 200);
+    assert.equal(await statusFrom(other, KEY), 200);
+    assert.equal(await statusFrom(caller), 429);
+  }
+});
+
+test('an address is known for a day behind its last right key', async (t) => {
+  const DAY_MS = 24 * 3600 * 1000;
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  const address = '192.0.2.14';
+  assert.equal(await statusFrom(address, KEY), 200);
+  t.mock.timers.tick(DAY_MS / 2);
+  assert.equal(await statusFrom(address, KEY), 200);
+  t.mock.timers.tick(DAY_MS);
+  await exhaust(address);
+  assert.equal(await statusFrom(address, KEY), 200);
+  t.mock.timers.tick(DAY_MS + 1);
+  await exhaust(address);
+  assert.equal(await statusFrom(address, KEY), 429);
 });
 
 test('calls with a right key, and what needs none, are not counted', async () => {
@@ -102,8 +151,14 @@ test('what stands before the word of the proxy does not count', async () => {
   assert.equal(await statusFrom('192.0.2.100'), 401);
 });
 
+test('the port that a proxy names behind an address is none of it', async () => {
+  await exhaust('192.0.2.9:4711', '192.0.2.9', '192.0.2.9:1', '[::ffff:192.0.2.9]:443');
+  await exhaust('[2001:db8:0:9::1]:443', '[2001:db8:0:9::1]', '2001:db8:0:9::2');
+  assert.equal(await statusFrom('192.0.2.90:4711'), 401);
+});
+
 test('what is no address counts for the proxy that says it', async () => {
-  await exhaust('unknown', 'x'.repeat(1000), '192.0.2.9:4711', '127.0.0.1');
+  await exhaust('unknown', 'x'.repeat(1000), '192.0.2.999:4711', '[192.0.2.9', '[2001:db8::1]:http', '127.0.0.1');
 });
 
 test('nobody is believed who is not trusted', async (t) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { type OpenServer, openServer } from './open-server.ts';
 import { openConnection } from './raw-connection.ts';
 
@@ -43,7 +43,6 @@ test('so is one that is refused, wherever that happens', async () => {
     ['/v0/nothing', {}, 404, '(none)'],
     ['/v0/namespaces', { method: 'DELETE' }, 405, '(none)'],
     ['/%', {}, 422, '(none)'],
-    ['/docs/nothing', {}, 404, '/docs/*'],
   ] as const;
   for (const [path, request, status, route] of cases) {
     const mark = open.lines.length;
@@ -65,6 +64,67 @@ test('what is no request is a line without method and route', async () => {
   assert.deepEqual(more, []);
   assert.ok(answer.includes(String(line?.request_id)));
   assert.equal(line?.status, 400);
+});
+
+/** What is logged while something is done, down to the level debug: level, status and route of each line. */
+async function loggedBy(t: TestContext, act: () => Promise<unknown>): Promise<unknown[]> {
+  open.server.log.level = 'debug';
+  t.after(() => {
+    open.server.log.level = 'info';
+  });
+  const mark = open.lines.length;
+  await act();
+  return since(mark).map(({ level, status, route }) => [level, status, route]);
+}
+
+const [DEBUG, INFO, WARN] = [20, 30, 40];
+
+test('what can be asked without a key is told of at debug, so that nobody fills the log without one', async (t) => {
+  const preflight = { origin: 'http://elsewhere.test', 'access-control-request-method': 'PUT', 'x-api-key': '' };
+  const cases = [
+    ['/health', {}, 200, '/health'],
+    ['/ready', {}, 200, '/ready'],
+    ['/openapi.json', {}, 200, '/openapi.json'],
+    ['/docs/static/swagger-ui.css', {}, 200, '/docs/*'],
+    ['/docs/nothing', {}, 404, '/docs/*'],
+    ['/v0/namespaces', { method: 'OPTIONS', headers: preflight }, 204, '*'],
+  ] as const;
+  for (const [path, request, status, route] of cases) {
+    assert.deepEqual(await loggedBy(t, () => open.call(path, request)), [[DEBUG, status, route]], path);
+  }
+  assert.deepEqual(await loggedBy(t, () => open.call('/v0/namespaces')), [[INFO, 200, '/v0/namespaces']]);
+  t.mock.method(open.testWorld.world.store, 'fault', async () => 'the disk is full');
+  assert.deepEqual(await loggedBy(t, () => open.call('/ready')), [[WARN, 503, '/ready']]);
+});
+
+test('a call without host and key is one with a wrong key', async (t) => {
+  const lines = await loggedBy(t, async () => {
+    const connection = await openConnection(open.port);
+    connection.write('GET /v0/namespaces HTTP/1.1\r\nconnection: close\r\n\r\n');
+    assert.match(await connection.closed(), /^HTTP\/1\.1 401 /);
+  });
+  assert.deepEqual(lines, [[WARN, 401, '/v0/namespaces']]);
+});
+
+test('what is no request is told of once a minute, with how many there were and an address', async (t) => {
+  const strict = await openServer();
+  t.after(() => strict.stop());
+  const disturb = async () => {
+    const connection = await openConnection(strict.port);
+    connection.write('hello\r\n\r\n');
+    await connection.closed();
+  };
+  const told = () =>
+    strict.lines.filter(({ code }) => code !== undefined).map(({ address, times }) => [address, times]);
+  for (let each = 0; each < 5; each += 1) await disturb();
+  assert.deepEqual(told(), [['127.0.0.1', 1]]);
+  const realNow = performance.now.bind(performance);
+  t.mock.method(performance, 'now', () => realNow() + 60_000);
+  for (let each = 0; each < 5; each += 1) await disturb();
+  assert.deepEqual(told(), [
+    ['127.0.0.1', 1],
+    ['127.0.0.1', 5],
+  ]);
 });
 
 test('nothing that a request carries gets into the log but its namespace', async () => {

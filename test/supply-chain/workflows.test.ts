@@ -160,6 +160,8 @@ suite('a release', () => {
     for (const name of ['npm', 'image', 'release']) {
       for (const needed of ['version', 'test']) assert.ok(job('release.yml', name).needs.includes(needed), name);
     }
+    // What is published to npm cannot be taken back: everything else has to be there before.
+    assert.ok(job('release.yml', 'npm').needs.includes('image'));
     assert.deepEqual(job('release.yml', 'release').needs, ['version', 'test', 'npm', 'image']);
   });
 
@@ -230,6 +232,12 @@ suite('updates', () => {
 
   before(() => {
     updates = dependabotSchema.parse(parse(read('.github/dependabot.yml'))).updates;
+  });
+
+  test('are a week old when they are offered', () => {
+    for (const { 'package-ecosystem': ecosystem, cooldown } of updates) {
+      assert.deepEqual(cooldown, { 'default-days': 7 }, ecosystem);
+    }
   });
 
   test('are offered for everything that has a version', () => {

@@ -8,9 +8,9 @@ import type { ClaimedState, ClaimRequest } from '../../ports/store.ts';
 import { BY_ID, type Database, portionsOf } from './database.ts';
 import type { Leases } from './leases.ts';
 import { END_OF_TIME_MS } from './manual-retries.ts';
-import { own } from './own.ts';
 import { collectionOf, type StateDocument } from './schema.ts';
 import { inputsOf } from './state-documents.ts';
+import { trusted } from './trusted.ts';
 
 /** Nodes that one query asks for: the order of more would be found by sorting in memory instead of by the index. */
 const NODES_AT_ONCE = 100;
@@ -36,7 +36,7 @@ export interface Claims {
 
 function dueFilter(namespace: string, nodeNames: readonly string[]): Record<string, unknown> {
   const [only, ...more] = nodeNames;
-  const node = more.length === 0 ? { $eq: only } : own({ $in: nodeNames });
+  const node = more.length === 0 ? { $eq: only } : trusted({ $in: nodeNames });
   return { namespace: { $eq: namespace }, node, status: 'CREATED' };
 }
 
@@ -142,7 +142,7 @@ export function mongoClaims(parts: ClaimsParts): Claims {
     );
     const { matchedCount } = await collectionOf(states).bulkWrite(updates, { ordered: false });
     if (matchedCount === claimed.length) return claimed;
-    const filter = { namespace, _id: own({ $in: claimed.map(({ _id }) => _id) }), claim: token };
+    const filter = { namespace, _id: trusted({ $in: claimed.map(({ _id }) => _id) }), claim: token };
     const found = await states.find(filter).hint(BY_ID).select({ _id: 1 }).lean<Pick<StateDocument, '_id'>[]>();
     const won = new Set(found.map(({ _id }) => _id));
     return claimed.filter(({ _id }) => won.has(_id));
@@ -195,7 +195,7 @@ export function mongoClaims(parts: ClaimsParts): Claims {
       const found = await Promise.all(
         portionsOf(nodeNames, NODES_AT_ONCE).map((names) =>
           states
-            .findOne({ ...dueFilter(namespace, names), dueAtMs: own({ $lt: END_OF_TIME_MS }) })
+            .findOne({ ...dueFilter(namespace, names), dueAtMs: trusted({ $lt: END_OF_TIME_MS }) })
             .sort({ dueAtMs: 1, _id: 1 })
             .select({ _id: 0, dueAtMs: 1 })
             .lean<Pick<StateDocument, 'dueAtMs'>>(),

@@ -134,7 +134,7 @@ function connect(uri: string, databaseName: string): Promise<Connection> {
       readPreference: 'primary',
       retryReads: false,
       bufferCommands: false,
-      // Operators in the place of a value are a value; own.ts marks those of this program.
+      // Operators in the place of a value are a value; trusted.ts marks those of this program.
       sanitizeFilter: true,
       autoIndex: false,
       autoCreate: false,

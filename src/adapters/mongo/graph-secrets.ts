@@ -6,8 +6,8 @@
 import type { Model } from 'mongoose';
 import { type GraphStore, keysIn, type VersionSecrets } from '../../ports/store.ts';
 import { refuseTooLarge } from './database.ts';
-import { own } from './own.ts';
 import { collectionOf, type GraphDocument, type GraphVersionDocument, type Models } from './schema.ts';
+import { trusted } from './trusted.ts';
 
 /** What documents of both collections have. */
 type SecretsDocument = Pick<
@@ -35,7 +35,7 @@ function recordIn({ prefix }: Source, { _id, version, secrets }: SecretsDocument
 }
 
 async function pageOf(source: Source, after: string | null, limit: number): Promise<readonly VersionSecrets[]> {
-  const rest = after === null ? {} : { _id: own({ $gt: after }) };
+  const rest = after === null ? {} : { _id: trusted({ $gt: after }) };
   const found = await source.model
     .find({ hasSecrets: true, ...rest })
     .sort({ _id: 1 })
@@ -54,10 +54,10 @@ async function byKeysIn(source: Source): Promise<readonly VersionSecrets[]> {
       .sort({ hasSecrets: 1, secretKeys: 1 })
       .select(FIELDS)
       .lean<SecretsDocument>();
-  let document = (await next(own({ $exists: false }))) ?? (await next(own({ $gt: '' })));
+  let document = (await next(trusted({ $exists: false }))) ?? (await next(trusted({ $gt: '' })));
   while (document !== null) {
     found.push(recordIn(source, document));
-    document = await next(own({ $gt: document.secretKeys ?? '' }));
+    document = await next(trusted({ $gt: document.secretKeys ?? '' }));
   }
   return found;
 }

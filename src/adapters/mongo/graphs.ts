@@ -9,8 +9,8 @@ import { type GraphStore, keysIn, type Slot, type StoredGraph } from '../../port
 import { type Database, isDuplicate, portionsOf, refuseTooLarge } from './database.ts';
 import { mongoSecrets } from './graph-secrets.ts';
 import { keyOfNode } from './nodes.ts';
-import { own } from './own.ts';
 import { collectionOf, type GraphDocument, type GraphVersionDocument } from './schema.ts';
+import { trusted } from './trusted.ts';
 
 /** How many characters of definitions are kept parsed. */
 const CACHED_LENGTH = 16 * 1024 * 1024;
@@ -160,7 +160,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
     const content = { definition, secrets, hasSecrets, ...(secretKeys === undefined ? {} : { secretKeys }) };
     const copy: GraphVersionDocument = { _id, namespace, revision, ...content };
     try {
-      await graphVersions.replaceOne({ _id, namespace, revision: own({ $lt: revision }) }, copy, { upsert: true });
+      await graphVersions.replaceOne({ _id, namespace, revision: trusted({ $lt: revision }) }, copy, { upsert: true });
     } catch (error) {
       if (!isDuplicate(error)) throw error;
     }
@@ -233,7 +233,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
     ...mongoSecrets(models),
 
     invalid: async (after, limit) => {
-      const rest = after === null ? {} : { _id: own({ $gt: keyOfGraph(after) }) };
+      const rest = after === null ? {} : { _id: trusted({ $gt: keyOfGraph(after) }) };
       const found = await graphs
         .find({ validationStatus: 'INVALID', ...rest })
         .sort({ _id: 1 })
@@ -247,7 +247,7 @@ export function mongoGraphs({ models }: Database): GraphStore {
       const keys = [...new Set(nodes.map(keyOfNode))];
       const found = new Map<string, StoredGraph>();
       for (const names of portionsOf(keys, NODES_AT_ONCE)) {
-        const uses = own({ $in: names });
+        const uses = trusted({ $in: names });
         const some = await graphs
           .find({ uses, validationStatus: 'INVALID' })
           .select({ firings: 0 })

@@ -11,9 +11,9 @@ import type { JoinQuestion } from '../../domain/plan-next.ts';
 import type { NewState, Place } from '../../domain/state.ts';
 import { BY_ID, type Database, portionsOf } from './database.ts';
 import { gather } from './gather.ts';
-import { own } from './own.ts';
 import type { StateDocument } from './schema.ts';
 import { textOfKey, within } from './state-documents.ts';
+import { trusted } from './trusted.ts';
 
 /** Documents that one query asks for by their ids. */
 const AT_ONCE = 1000;
@@ -46,7 +46,7 @@ async function readSteps(
 ): Promise<StateDocument[]> {
   const found: StateDocument[] = [];
   for (const some of portionsOf(ids, AT_ONCE)) {
-    const filter = { namespace: within(spaces), _id: own({ $in: some }) };
+    const filter = { namespace: within(spaces), _id: trusted({ $in: some }) };
     found.push(...(await models.states.find(filter).hint(BY_ID).select(fields).lean<StateDocument[]>()));
   }
   return found;
@@ -94,7 +94,7 @@ async function collectedStates(
       'keys.key': textOfKey(key),
       identifier,
       status: 'SUCCESS',
-      keys: own({ $exists: true }),
+      keys: trusted({ $exists: true }),
     })
     .select({ parent: 1, place: 1 })
     .lean<Step[]>();
@@ -124,13 +124,13 @@ async function isHeld({ models }: Database, { spaces, key }: HolderQuestion): Pr
 async function hasArrived({ models }: Database, spaces: Spaces, question: JoinQuestion): Promise<boolean> {
   const { key, arrivalsFrom } = question;
   if (arrivalsFrom === null) return true;
-  const identifier = own({ $in: arrivalsFrom });
+  const identifier = trusted({ $in: arrivalsFrom });
   const filter = {
     namespace: within(spaces),
     'keys.key': textOfKey(key),
     identifier,
     status: 'SUCCESS',
-    keys: own({ $exists: true }),
+    keys: trusted({ $exists: true }),
   } as const;
   return (await models.states.findOne(filter).select({ _id: 1 }).lean()) !== null;
 }

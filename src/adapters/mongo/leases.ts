@@ -2,8 +2,8 @@ import { LRUCache } from 'lru-cache';
 import type { NodeName } from '../../domain/validate-nodes.ts';
 import { portionsOf } from './database.ts';
 import { keyOfNode } from './nodes.ts';
-import { own } from './own.ts';
 import type { Models, NodeDocument } from './schema.ts';
+import { trusted } from './trusted.ts';
 
 /** How long a node's lease is believed, in milliseconds: so long after a change another replica may give the old one. */
 const BELIEVED_MS = 1000;
@@ -53,7 +53,7 @@ export class Leases {
 
   async #read(namespace: string, ids: readonly string[]): Promise<ReadonlyMap<string, number | null>> {
     const found = await this.#models.nodes
-      .find({ namespace, _id: own({ $in: ids }) })
+      .find({ namespace, _id: trusted({ $in: ids }) })
       .select({ leaseSeconds: 1 })
       .lean<Pick<NodeDocument, '_id' | 'leaseSeconds'>[]>();
     return new Map(found.map(({ _id, leaseSeconds }) => [_id, leaseSeconds]));

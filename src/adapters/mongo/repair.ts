@@ -5,10 +5,10 @@ import type { NewState } from '../../domain/state.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Database } from './database.ts';
 import { completeRetry } from './manual-retries.ts';
-import { own } from './own.ts';
 import { completeKey, completeRun } from './runs.ts';
 import { completeFiring } from './schedule.ts';
 import type { GraphDocument, IdempotencyDocument, ManualRetryDocument, RunDocument, StateDocument } from './schema.ts';
+import { trusted } from './trusted.ts';
 
 /** Promises of one kind that are looked at in one repair. */
 const AT_ONCE = 200;
@@ -17,14 +17,14 @@ type Created = Pick<NewState, 'status' | 'nodeName' | 'nodeNamespace'>;
 
 async function work(database: Database, beforeMs: number): Promise<readonly (() => Promise<StateDocument | null>)[]> {
   const { runs, idempotencyKeys, manualRetries, graphs } = database.models;
-  const marked = { 'todo.atMs': own({ $lte: beforeMs }) };
+  const marked = { 'todo.atMs': trusted({ $lte: beforeMs }) };
   const oldestFirst = { 'todo.atMs': 1 } as const;
   const [keys, started, retries, firing] = await Promise.all([
     idempotencyKeys.find(marked).sort(oldestFirst).limit(AT_ONCE).lean<IdempotencyDocument[]>(),
     runs.find(marked).sort(oldestFirst).limit(AT_ONCE).lean<RunDocument[]>(),
     manualRetries.find(marked).sort(oldestFirst).limit(AT_ONCE).lean<ManualRetryDocument[]>(),
     graphs
-      .find({ firingsSinceMs: own({ $lte: beforeMs }) })
+      .find({ firingsSinceMs: trusted({ $lte: beforeMs }) })
       .sort({ firingsSinceMs: 1 })
       .limit(AT_ONCE)
       .select({ namespace: 1, name: 1, firings: 1 })

@@ -12,9 +12,9 @@ import type { NewState } from '../../domain/state.ts';
 import type { Cause, RunCounts, StatusClass } from '../../domain/status.ts';
 import type { IdempotencyKey, NewRun, RunStore } from '../../ports/store.ts';
 import { type Database, isDuplicate, isPassing, portionsOf, refuseTooLarge } from './database.ts';
-import { own } from './own.ts';
 import type { IdempotencyDocument, RunDocument, StateDocument } from './schema.ts';
 import { documentOf, factsOfRun, within } from './state-documents.ts';
+import { trusted } from './trusted.ts';
 
 /** Runs that are counted in one command. */
 const AT_ONCE = 500;
@@ -87,7 +87,12 @@ async function keepKey(
     usedAtMs: createdAtMs,
     todo: { run, atMs: createdAtMs },
   };
-  const outdated = { _id: kept._id, namespace, usedAtMs: own({ $lt: notBeforeMs }), todo: own({ $exists: false }) };
+  const outdated = {
+    _id: kept._id,
+    namespace,
+    usedAtMs: trusted({ $lt: notBeforeMs }),
+    todo: trusted({ $exists: false }),
+  };
   try {
     await database.models.idempotencyKeys.replaceOne(outdated, kept, { upsert: true });
     return kept;
@@ -214,7 +219,7 @@ export function mongoRuns(database: Database): RunStore {
     },
 
     forgetIdempotencyKeys: async (beforeMs) => {
-      await idempotencyKeys.deleteMany({ usedAtMs: own({ $lt: beforeMs }), todo: own({ $exists: false }) });
+      await idempotencyKeys.deleteMany({ usedAtMs: trusted({ $lt: beforeMs }), todo: trusted({ $exists: false }) });
     },
 
     storeOf: async (namespace, id) => {

@@ -5,9 +5,9 @@
 import type { DueSlot, NewRun, ScheduleStore, Slot } from '../../ports/store.ts';
 import { type Database, isDuplicate, isPassing } from './database.ts';
 import { keyOfGraph, nextSlotUpdate } from './graphs.ts';
-import { own } from './own.ts';
 import { runDocumentOf, storeRun } from './runs.ts';
 import { collectionOf, type Firing, type FiringDocument, type GraphDocument, type StateDocument } from './schema.ts';
+import { trusted } from './trusted.ts';
 
 type Schedule = Pick<GraphDocument, '_id' | 'namespace' | 'name' | 'slots'>;
 type WithFirings = Pick<GraphDocument, '_id' | 'namespace' | 'name' | 'firings'>;
@@ -102,7 +102,7 @@ export function mongoSchedule(database: Database): ScheduleStore {
   return {
     due: async (atMs, limit) => {
       const found = await graphs
-        .find({ nextSlotMs: own({ $lte: atMs }) })
+        .find({ nextSlotMs: trusted({ $lte: atMs }) })
         .sort({ nextSlotMs: 1 })
         .limit(limit)
         .select({ namespace: 1, name: 1, slots: 1 })
@@ -116,7 +116,7 @@ export function mongoSchedule(database: Database): ScheduleStore {
 
     nextSlotMs: async () => {
       const found = await graphs
-        .findOne({ nextSlotMs: own({ $exists: true }) })
+        .findOne({ nextSlotMs: trusted({ $exists: true }) })
         .sort({ nextSlotMs: 1 })
         .select({ nextSlotMs: 1 })
         .lean<Pick<GraphDocument, 'nextSlotMs'>>();
@@ -138,7 +138,7 @@ export function mongoSchedule(database: Database): ScheduleStore {
     },
 
     forgetFirings: async (beforeMs) => {
-      await firings.deleteMany({ slotMs: own({ $lt: beforeMs }) });
+      await firings.deleteMany({ slotMs: trusted({ $lt: beforeMs }) });
     },
   };
 }

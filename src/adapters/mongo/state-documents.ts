@@ -5,8 +5,8 @@ import type { JsonObject, TextMap } from '../../domain/json.ts';
 import type { JoinKey, NewState, StoredState } from '../../domain/state.ts';
 import { type Cause, classOf } from '../../domain/status.ts';
 import type { NewRun } from '../../ports/store.ts';
-import { own } from './own.ts';
 import type { StateDocument } from './schema.ts';
+import { trusted } from './trusted.ts';
 
 /** The run of a state, as every state of it carries it. */
 export interface RunFacts {
@@ -38,7 +38,7 @@ export function spacesOf({ namespace, spaces }: Pick<StateDocument, 'namespace' 
 /** The namespaces as a query names them. */
 export function within(spaces: readonly string[]): string | { readonly $in: readonly string[] } {
   const [only, ...more] = spaces;
-  return only !== undefined && more.length === 0 ? only : own({ $in: spaces });
+  return only !== undefined && more.length === 0 ? only : trusted({ $in: spaces });
 }
 
 /** The text by which a join's key is held and looked for. */

@@ -7,9 +7,9 @@ import type { StateNode, StateStore, UnfinishedChange } from '../../ports/store.
 import { BY_ID, type Database } from './database.ts';
 import { gather } from './gather.ts';
 import type { Identities } from './identities.ts';
-import { own } from './own.ts';
 import type { RunDocument, StateDocument } from './schema.ts';
 import { outputsOf, stateOf, within } from './state-documents.ts';
+import { trusted } from './trusted.ts';
 
 /** Characters in the inputs of states that were claimed here and are kept until they are answered, and what else one takes. */
 const CLAIMED_SIZE = 16 * 1024 * 1024;
@@ -70,7 +70,7 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
   });
 
   const readAll = async (namespace: string | undefined, ids: readonly StateId[]): Promise<readonly StateDocument[]> => {
-    const filter = { _id: own({ $in: ids }), ...(namespace === undefined ? {} : { namespace }) };
+    const filter = { _id: trusted({ $in: ids }), ...(namespace === undefined ? {} : { namespace }) };
     const found = await states.find(filter).hint(BY_ID).select({ changes: 0 }).lean<StateDocument[]>();
     for (const document of found) identities.keep(document);
     return found;
@@ -116,7 +116,7 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
       if (wanted.size === 0) return new Map();
       const { spaces } = await identities.of(id);
       const found = await states
-        .find({ _id: own({ $in: [...wanted.keys()] }), namespace: within(spaces) })
+        .find({ _id: trusted({ $in: [...wanted.keys()] }), namespace: within(spaces) })
         .hint(BY_ID)
         .select({ outputs: 1 })
         .lean<Pick<StateDocument, '_id' | 'outputs'>[]>();
@@ -125,7 +125,7 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
 
     unfinished: async (beforeMs, limit) => {
       const found = await states
-        .find({ 'todo.atMs': own({ $lte: beforeMs }) })
+        .find({ 'todo.atMs': trusted({ $lte: beforeMs }) })
         .sort({ 'todo.atMs': 1 })
         .limit(limit)
         .lean<StateDocument[]>();
@@ -135,14 +135,14 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
     unfinishedOf: async (id) => {
       const { namespace } = await identities.of(id);
       const found = await states
-        .findOne({ _id: id, namespace, 'todo.atMs': own({ $exists: true }) })
+        .findOne({ _id: id, namespace, 'todo.atMs': trusted({ $exists: true }) })
         .lean<StateDocument>();
       return found === null ? null : unfinishedIn(found);
     },
 
     leasesEnded: async (atMs, limit) => {
       const found = await states
-        .find({ leaseUntilMs: own({ $lte: atMs }) })
+        .find({ leaseUntilMs: trusted({ $lte: atMs }) })
         .sort({ leaseUntilMs: 1 })
         .limit(limit)
         .select({ changes: 0 })
@@ -152,7 +152,7 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
 
     nextLeaseEndMs: async () => {
       const found = await states
-        .findOne({ leaseUntilMs: own({ $exists: true }) })
+        .findOne({ leaseUntilMs: trusted({ $exists: true }) })
         .sort({ leaseUntilMs: 1 })
         .select({ leaseUntilMs: 1 })
         .lean<Pick<StateDocument, 'leaseUntilMs'>>();

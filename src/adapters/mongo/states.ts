@@ -14,9 +14,9 @@ import { Identities, type Identity } from './identities.ts';
 import { mongoJoins } from './joins.ts';
 import type { Leases } from './leases.ts';
 import { idOfRetry, isUsed, retryState } from './manual-retries.ts';
-import { own } from './own.ts';
 import { type ChangeEntry, collectionOf, type StateDocument, type Todo } from './schema.ts';
 import { mongoStateReads } from './state-reads.ts';
+import { trusted } from './trusted.ts';
 
 /** What a character takes in JSON at most: six for a control character. */
 const MOST_BYTES_OF_A_CHARACTER = 6;
@@ -26,9 +26,9 @@ function guardFilter(guard: Guard, atMs: number): Record<string, unknown> {
   const { from, claim, leaseEndedAtMs } = guard;
   return {
     status: from,
-    todo: own({ $exists: false }),
+    todo: trusted({ $exists: false }),
     ...(claim === undefined ? {} : { claim: { $eq: claim } }),
-    leaseUntilMs: own(leaseEndedAtMs === undefined ? { $not: { $lte: atMs } } : { $lte: leaseEndedAtMs }),
+    leaseUntilMs: trusted(leaseEndedAtMs === undefined ? { $not: { $lte: atMs } } : { $lte: leaseEndedAtMs }),
   };
 }
 

@@ -21,26 +21,47 @@ interface Settled {
   readonly outcome: { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: unknown };
 }
 
-/**
- * SQLite's primary codes for what the same operation may not meet again: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR,
- * CORRUPT, FULL, CANTOPEN, PROTOCOL. Any other, a broken constraint for one, is a fault of the operation itself.
- */
-const OUTSIDE_CODES: ReadonlySet<unknown> = new Set([5, 6, 7, 8, 9, 10, 11, 13, 14, 15]);
-const PRIMARY_CODE = 0xff;
-
-function comesFromOutside(error: unknown): boolean {
-  if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;
-  return OUTSIDE_CODES.has(error.errcode & PRIMARY_CODE);
-}
+/** SQLite's primary code for a file that another connection has locked. */
+export const SQLITE_BUSY = 5;
 
 const SQLITE_IOERR = 10;
 const SQLITE_FULL = 13;
 
-/** Whether SQLite says that the disk has no room, or does not take what is written: limits and quotas show as the latter. */
+const PRIMARY_CODE = 0xff;
+
+/** SQLite's primary code for a fault; null for one that is not SQLite's. */
+export function primaryCodeOf(error: unknown): number | null {
+  if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return null;
+  return error.errcode & PRIMARY_CODE;
+}
+
+/**
+ * SQLite's primary codes for what the same operation may not meet again: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR,
+ * CORRUPT, FULL, CANTOPEN, PROTOCOL. Any other, a broken constraint for one, is a fault of the operation itself.
+ */
+const OUTSIDE_CODES: ReadonlySet<number | null> = new Set([
+  SQLITE_BUSY,
+  6,
+  7,
+  8,
+  9,
+  SQLITE_IOERR,
+  11,
+  SQLITE_FULL,
+  14,
+  15,
+]);
+
+function comesFromOutside(error: unknown): boolean {
+  return OUTSIDE_CODES.has(primaryCodeOf(error));
+}
+
+/** The codes that say that the disk has no room, or does not take what is written: limits and quotas show as the latter. */
+const DISK_CODES: ReadonlySet<number | null> = new Set([SQLITE_FULL, SQLITE_IOERR]);
+
+/** Whether SQLite says that the disk has no room, or does not take what is written. */
 export function isDiskFault(error: unknown): error is Error {
-  if (!(error instanceof Error && 'errcode' in error && typeof error.errcode === 'number')) return false;
-  const code = error.errcode & PRIMARY_CODE;
-  return code === SQLITE_FULL || code === SQLITE_IOERR;
+  return DISK_CODES.has(primaryCodeOf(error));
 }
 
 function unavailable(cause: unknown): KnownError {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { StartFault } from '../../domain/errors.ts';
 import type { Store } from '../../ports/store.ts';
-import { Database, isDiskFault } from './database.ts';
+import { Database, isDiskFault, primaryCodeOf, SQLITE_BUSY } from './database.ts';
 import { sqliteGraphs } from './graphs.ts';
 import { sqliteNodes } from './nodes.ts';
 import { sqliteRuns } from './runs.ts';
@@ -16,9 +16,6 @@ const PROBE_BYTES = 32 * 1024;
 
 /** The page cache of SQLite in KiB. */
 const CACHE_KIB = 16 * 1024;
-
-/** SQLite's code for a file that another connection has locked. */
-const SQLITE_BUSY = 5;
 
 /** Does something that a connection is opened for; when that fails, the connection is closed. */
 function orClose<T>(connection: DatabaseSync, act: () => T): T {
@@ -40,7 +37,7 @@ function lockFolder(folder: string): DatabaseSync {
     orClose(lock, () => lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE'));
     return lock;
   } catch (error) {
-    if (!(error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY)) throw error;
+    if (primaryCodeOf(error) !== SQLITE_BUSY) throw error;
     const advice = 'stop the other process, or give this one another DATA_DIR';
     throw new StartFault(`Another state manager is using the data folder ${folder}: ${advice}.`, { cause: error });
   }

@@ -5,7 +5,6 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { type Database, openDatabase } from '../../../src/adapters/mongo/database.ts';
 import { completeRetry } from '../../../src/adapters/mongo/manual-retries.ts';
-import { own } from '../../../src/adapters/mongo/own.ts';
 import { completeKey, completeRun } from '../../../src/adapters/mongo/runs.ts';
 import { completeFiring } from '../../../src/adapters/mongo/schedule.ts';
 import type {
@@ -14,6 +13,7 @@ import type {
   ManualRetryDocument,
   RunDocument,
 } from '../../../src/adapters/mongo/schema.ts';
+import { trusted } from '../../../src/adapters/mongo/trusted.ts';
 import { planAgain } from '../../../src/engine/plan-end.ts';
 import type { World } from '../../../src/engine/world.ts';
 import type { UnfinishedChange } from '../../../src/ports/store.ts';
@@ -45,13 +45,13 @@ const idsOf = (created: { readonly _id: string } | null) => (created === null ? 
 
 /** All that is half done, as it stands now. */
 async function readUnfinished({ world, clock }: Replica, { models }: Database): Promise<readonly Completion[]> {
-  const marked = { todo: own({ $exists: true }) };
+  const marked = { todo: trusted({ $exists: true }) };
   const [changes, keys, runs, retries, graphs] = await Promise.all([
     world.store.states.unfinished(clock.nowMs(), ALL),
     models.idempotencyKeys.find(marked).lean<IdempotencyDocument[]>(),
     models.runs.find(marked).lean<RunDocument[]>(),
     models.manualRetries.find(marked).lean<ManualRetryDocument[]>(),
-    models.graphs.find({ firingsSinceMs: own({ $exists: true }) }).lean<GraphDocument[]>(),
+    models.graphs.find({ firingsSinceMs: trusted({ $exists: true }) }).lean<GraphDocument[]>(),
   ]);
   return [
     ...changes.map(
