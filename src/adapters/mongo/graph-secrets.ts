@@ -24,14 +24,14 @@ interface Source {
   readonly prefix: string;
   readonly model: Model<SecretsDocument>;
   /** What a change of secrets changes beside them. */
-  readonly more: { readonly $inc?: { readonly revision: 1 } };
+  readonly alsoChanges: { readonly $inc?: { readonly revision: 1 } };
 }
 
 function recordIn({ prefix }: Source, { _id, version, secrets }: SecretsDocument): VersionSecrets {
   // The id is made of these: that of a graph has no version.
   const [namespace, name, earlier]: [string, string, number?] = JSON.parse(_id);
   const number = version ?? earlier ?? 0;
-  return { key: prefix + _id, graph: { namespace, name }, version: number, secrets: JSON.parse(secrets) };
+  return { handle: prefix + _id, graph: { namespace, name }, version: number, secrets: JSON.parse(secrets) };
 }
 
 async function pageOf(source: Source, after: string | null, limit: number): Promise<readonly VersionSecrets[]> {
@@ -46,18 +46,22 @@ async function pageOf(source: Source, after: string | null, limit: number): Prom
 }
 
 /** The next set of keys behind the one that was found: one step in the index for each. */
-async function byKeysIn(source: Source): Promise<readonly VersionSecrets[]> {
+async function byKeysIn(source: Source, most: number): Promise<readonly VersionSecrets[]> {
   const found: VersionSecrets[] = [];
-  const next = (secretKeys: object) =>
-    source.model
-      .findOne({ hasSecrets: true, secretKeys })
+  const next = async (secretKeys: object) => {
+    const documents = await source.model
+      .find({ hasSecrets: true, secretKeys })
       .sort({ hasSecrets: 1, secretKeys: 1 })
+      .limit(most)
       .select(FIELDS)
-      .lean<SecretsDocument>();
-  let document = (await next(own({ $exists: false }))) ?? (await next(own({ $gt: '' })));
-  while (document !== null) {
-    found.push(recordIn(source, document));
-    document = await next(own({ $gt: document.secretKeys ?? '' }));
+      .lean<SecretsDocument[]>();
+    return documents.filter((document) => document.secretKeys === documents[0]?.secretKeys);
+  };
+  let documents = await next(own({ $exists: false }));
+  if (documents.length === 0) documents = await next(own({ $gt: '' }));
+  while (documents.length > 0) {
+    found.push(...documents.map((document) => recordIn(source, document)));
+    documents = await next(own({ $gt: documents[0]?.secretKeys ?? '' }));
   }
   return found;
 }
@@ -67,8 +71,11 @@ async function replaceIn(source: Source, read: VersionSecrets, secrets: VersionS
   const text = JSON.stringify(secrets);
   refuseTooLarge('the secrets of the graph', text);
   const { matchedCount } = await collectionOf(source.model).updateOne(
-    { _id: read.key.slice(source.prefix.length), namespace, secrets: JSON.stringify(read.secrets) },
-    { $set: { secrets: text, secretKeys: keysIn(secrets) }, ...source.more },
+    { _id: read.handle.slice(source.prefix.length), namespace, secrets: JSON.stringify(read.secrets) },
+    {
+      $set: { secrets: text, hasSecrets: Object.keys(secrets).length > 0, secretKeys: keysIn(secrets) },
+      ...source.alsoChanges,
+    },
   );
   return matchedCount === 1 ? 'done' : 'conflict';
 }
@@ -80,9 +87,9 @@ export function mongoSecrets({
 }: Models): Pick<GraphStore, 'countSecrets' | 'secrets' | 'secretsByKeys' | 'replaceSecrets'> {
   // Both have the fields that are read here.
   const asSource = (model: unknown) => model as Model<SecretsDocument>;
-  const latest: Source = { prefix: 'latest ', model: asSource(graphs), more: { $inc: { revision: 1 } } };
-  const earlier: Source = { prefix: 'earlier ', model: asSource(graphVersions), more: {} };
-  const sourceOf = ({ key }: VersionSecrets) => (key.startsWith(latest.prefix) ? latest : earlier);
+  const latest: Source = { prefix: 'latest ', model: asSource(graphs), alsoChanges: { $inc: { revision: 1 } } };
+  const earlier: Source = { prefix: 'earlier ', model: asSource(graphVersions), alsoChanges: {} };
+  const sourceOf = ({ handle }: VersionSecrets) => (handle.startsWith(latest.prefix) ? latest : earlier);
 
   return {
     countSecrets: async () => {
@@ -92,12 +99,12 @@ export function mongoSecrets({
 
     secrets: async (after, limit) => {
       const source = after === null ? latest : sourceOf(after);
-      const found = await pageOf(source, after === null ? null : after.key.slice(source.prefix.length), limit);
+      const found = await pageOf(source, after === null ? null : after.handle.slice(source.prefix.length), limit);
       if (source === earlier || found.length === limit) return found;
       return [...found, ...(await pageOf(earlier, null, limit - found.length))];
     },
 
-    secretsByKeys: async () => [...(await byKeysIn(latest)), ...(await byKeysIn(earlier))],
+    secretsByKeys: async (most) => [...(await byKeysIn(latest, most)), ...(await byKeysIn(earlier, most))],
 
     replaceSecrets: (read, secrets) => replaceIn(sourceOf(read), read, secrets),
   };

@@ -87,15 +87,15 @@ describe('the documents in MongoDB', { skip: backendsSkip({ kinds: ['mongo'] }) 
         [1, 'AAAA'],
       ],
     );
-    assert.deepEqual(await store.graphs.secretsByKeys(), found);
+    assert.deepEqual(await store.graphs.secretsByKeys(1), found);
     // What stands without the field is copied without it.
     await store.graphs.put(storedGraph('orders', { version: 3, revision: 3, secrets: {} }), []);
-    assert.equal((await store.graphs.secretsByKeys()).length, 1);
+    assert.equal((await store.graphs.secretsByKeys(1)).length, 1);
     const renewed = `${prefixOf('1'.repeat(16))}x`;
     for (const read of await store.graphs.secrets(null, 10)) {
       assert.equal(await store.graphs.replaceSecrets(read, { token: renewed }), 'done');
     }
-    const after = await store.graphs.secretsByKeys();
+    const after = await store.graphs.secretsByKeys(1);
     assert.deepEqual(
       after.map(({ secrets }) => secrets.token),
       [renewed],
