@@ -2,6 +2,9 @@
 // own. They are replaced by one compare-and-set on the very text that was read, so a put that comes first wins
 // (invariant 12). A version may move from the one collection to the other meanwhile: whoever has to see all of them looks
 // through both until a look finds nothing left to do.
+//
+// A put that dies after it lost to another one leaves a copy of a version that is still the latest. Nobody reads it, and
+// it may have ciphertexts of a key that is gone: it counts for none of the keys in use, and is taken away.
 
 import type { Model } from 'mongoose';
 import { type GraphStore, keysIn, type VersionSecrets } from '../../ports/store.ts';
@@ -17,6 +20,9 @@ type SecretsDocument = Pick<
   Partial<Pick<GraphDocument, 'version'>>;
 
 const FIELDS = { namespace: 1, revision: 1, version: 1, secrets: 1, hasSecrets: 1, secretKeys: 1 } as const;
+
+const LATEST = 'latest ';
+const EARLIER = 'earlier ';
 
 /** One of the two collections. */
 interface Source {
@@ -80,15 +86,37 @@ async function replaceIn(source: Source, read: VersionSecrets, secrets: VersionS
   return matchedCount === 1 ? 'done' : 'conflict';
 }
 
+/**
+ * Takes away the copies among some earlier versions that are of the latest version of their graph, and were made of a
+ * revision before the present one: whoever replaces that version now has a later one, and copies it again.
+ *
+ * @returns whether there were any.
+ */
+async function dropCopies({ graphs, graphVersions }: Models, found: readonly VersionSecrets[]): Promise<boolean> {
+  const isCopy = await Promise.all(
+    found.map(async ({ handle, graph: { namespace, name }, version }) => {
+      const _id = JSON.stringify([namespace, name]);
+      const latest = await graphs
+        .findOne({ _id, namespace, version })
+        .select({ revision: 1 })
+        .lean<Pick<GraphDocument, 'revision'>>();
+      if (latest === null) return false;
+      const copy = { _id: handle.slice(EARLIER.length), namespace, revision: own({ $lt: latest.revision }) };
+      return (await graphVersions.deleteOne(copy)).deletedCount === 1;
+    }),
+  );
+  return isCopy.includes(true);
+}
+
 /** The part of the graphs in MongoDB that gives and replaces ciphertexts. */
-export function mongoSecrets({
-  graphs,
-  graphVersions,
-}: Models): Pick<GraphStore, 'countSecrets' | 'secrets' | 'secretsByKeys' | 'replaceSecrets'> {
+export function mongoSecrets(
+  models: Models,
+): Pick<GraphStore, 'countSecrets' | 'secrets' | 'secretsByKeys' | 'replaceSecrets'> {
+  const { graphs, graphVersions } = models;
   // Both have the fields that are read here.
   const asSource = (model: unknown) => model as Model<SecretsDocument>;
-  const latest: Source = { prefix: 'latest ', model: asSource(graphs), alsoChanges: { $inc: { revision: 1 } } };
-  const earlier: Source = { prefix: 'earlier ', model: asSource(graphVersions), alsoChanges: {} };
+  const latest: Source = { prefix: LATEST, model: asSource(graphs), alsoChanges: { $inc: { revision: 1 } } };
+  const earlier: Source = { prefix: EARLIER, model: asSource(graphVersions), alsoChanges: {} };
   const sourceOf = ({ handle }: VersionSecrets) => (handle.startsWith(latest.prefix) ? latest : earlier);
 
   return {
@@ -104,7 +132,13 @@ export function mongoSecrets({
       return [...found, ...(await pageOf(earlier, null, limit - found.length))];
     },
 
-    secretsByKeys: async (most) => [...(await byKeysIn(latest, most)), ...(await byKeysIn(earlier, most))],
+    secretsByKeys: async (most) => {
+      const ofLatest = await byKeysIn(latest, most);
+      for (;;) {
+        const ofEarlier = await byKeysIn(earlier, most);
+        if (!(await dropCopies(models, ofEarlier))) return [...ofLatest, ...ofEarlier];
+      }
+    },
 
     replaceSecrets: (read, secrets) => replaceIn(sourceOf(read), read, secrets),
   };

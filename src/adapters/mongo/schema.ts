@@ -12,8 +12,12 @@ import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
 import type { Cause, RunCounts, StateStatus, StatusClass } from '../../domain/status.ts';
 import type { Change, Slot } from '../../ports/store.ts';
 
-/** The schema that this program writes. */
-const SCHEMA_VERSION = 1;
+/** The schema that this program writes. Since 2 ciphertexts name their key, which programs of schema 1 cannot read. */
+const SCHEMA_VERSION = 2;
+
+/** An index of schema 1: `hasSecrets_1__id_1` serves all that it served. */
+const FORMER_INDEX = 'hasSecrets_1';
+const INDEX_NOT_FOUND = 27;
 
 /** One change of a state's status. */
 export interface ChangeEntry {
@@ -408,7 +412,7 @@ export function modelsOf(connection: Connection): Models {
 }
 
 /**
- * Writes down which schema the data has, for programs to come.
+ * Writes down which schema the data has from now on, for programs of other versions.
  *
  * @throws StartFault when a newer version of the program wrote the data.
  */
@@ -421,7 +425,7 @@ export async function checkSchema(connection: Connection): Promise<void> {
   const stored = await versions
     .findOneAndUpdate(
       { _id: 'schema' },
-      { $setOnInsert: { version: SCHEMA_VERSION } },
+      { $max: { version: SCHEMA_VERSION } },
       { upsert: true, returnDocument: 'after' },
     )
     .lean<VersionDocument>();
@@ -430,10 +434,21 @@ export async function checkSchema(connection: Connection): Promise<void> {
   throw new StartFault(`The data has schema ${stored.version}, and this program knows ${SCHEMA_VERSION}: ${advice}.`);
 }
 
+async function dropFormerIndex({ collection }: Pick<Model<unknown>, 'collection'>): Promise<void> {
+  try {
+    await collection.dropIndex(FORMER_INDEX);
+  } catch (error) {
+    const isGone = error instanceof Error && 'code' in error && error.code === INDEX_NOT_FOUND;
+    if (!isGone) throw error;
+  }
+}
+
 /**
- * Builds the indexes that are not there yet. Whoever comes second finds them built, or waits with the first; nobody's
+ * Builds the indexes that are not there yet, and drops the one that is needed no more. Whoever comes second finds them built, or waits with the first; nobody's
  * reads and writes are held up.
  */
 export async function buildIndexes(models: Models): Promise<void> {
   await Promise.all(Object.values(models).map((model: Model<unknown>) => model.createIndexes()));
+  const { graphs, graphVersions } = models;
+  await Promise.all([dropFormerIndex(graphs), dropFormerIndex(graphVersions)]);
 }

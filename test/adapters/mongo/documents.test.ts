@@ -102,6 +102,34 @@ describe('the documents in MongoDB', { skip: backendsSkip({ kinds: ['mongo'] }) 
     );
   });
 
+  test('a copy of the latest version that a put left when it died counts for no key, and is taken away', async (t) => {
+    await database.empty();
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const [old, renewed] = [`${prefixOf('1'.repeat(16))}x`, `${prefixOf('2'.repeat(16))}x`];
+    const copies = database.connection.collection<{ _id: string }>('state_manager_graph_versions');
+    const copyOf = (name: string, version: number, revision: number) => {
+      const texts = { definition: '{}', secrets: JSON.stringify({ token: old }) };
+      const keys = { hasSecrets: true, secretKeys: '1'.repeat(16) };
+      const copy = { _id: JSON.stringify([SPACE, name, version]), namespace: SPACE, revision, ...texts, ...keys };
+      return copies.insertOne(copy);
+    };
+    for (const name of ['a', 'b', 'c']) {
+      await store.graphs.put(storedGraph(name, { secrets: { token: old } }), []);
+      const [read] = (await store.graphs.secrets(null, 100)).filter(({ graph }) => graph.name === name);
+      assert.ok(read);
+      assert.equal(await store.graphs.replaceSecrets(read, { token: renewed }), 'done');
+      await copyOf(name, 1, 1);
+    }
+    const found = await store.graphs.secretsByKeys(2);
+    assert.deepEqual(new Set(found.map(({ secrets }) => secrets.token)), new Set([renewed]));
+    assert.equal(await copies.countDocuments(), 0);
+    // A put that is at it: the copy of the present revision has to be there when the graph is replaced.
+    await copyOf('a', 1, 2);
+    assert.ok((await store.graphs.secretsByKeys(2)).some(({ secrets }) => secrets.token === old));
+    assert.equal(await copies.countDocuments(), 1);
+  });
+
   test('a state that is made due again and again keeps the record of all its changes', async (t) => {
     const store = await database.openStore();
     t.after(() => store.close());
