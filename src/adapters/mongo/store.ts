@@ -116,7 +116,8 @@ function storeOn(database: Database, clock: DatabaseClock, log: Log): Store {
 /**
  * Opens the cluster's store.
  *
- * @throws StartFault when MongoDB cannot be reached, or a newer version of the program wrote the data.
+ * @throws StartFault when MongoDB cannot be reached, or a newer version of the program wrote the data; KnownError
+ *   STORE_UNAVAILABLE when MongoDB is lost meanwhile.
  */
 export async function openMongo(options: MongoOptions): Promise<MongoStore> {
   const database = await reach(options);
@@ -127,6 +128,6 @@ export async function openMongo(options: MongoOptions): Promise<MongoStore> {
   } catch (error) {
     clock.stop();
     await database.connection.close();
-    throw error;
+    throw translated(error);
   }
 }
