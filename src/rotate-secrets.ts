@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // `npm run rotate-secrets`: encrypts all stored secrets with the first key of SECRETS_ENCRYPTION_KEY. It reads the settings
 // of the service, and says what it did in keys and numbers, never in secrets. 0 is its exit code only when nothing is
 // left of another key, or of the form that names none, and all was read; then the other keys can be dropped. With
