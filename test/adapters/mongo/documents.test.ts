@@ -130,6 +130,19 @@ describe('the documents in MongoDB', { skip: backendsSkip({ kinds: ['mongo'] }) 
     assert.equal(await copies.countDocuments(), 1);
   });
 
+  test('ciphertexts that would not fit beside the rest of their graph are refused, and nothing is changed', async (t) => {
+    await database.empty();
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const secrets = { token: 'A'.repeat(8_000_000) };
+    await store.graphs.put(storedGraph('large', { secrets, validationErrors: ['x'.repeat(8_700_000)] }), []);
+    const [read] = await store.graphs.secrets(null, 10);
+    assert.ok(read);
+    const longer = { token: 'A'.repeat(8_100_000) };
+    await changingNothing(store, () => assert.rejects(store.graphs.replaceSecrets(read, longer), RequestRefused));
+    assert.equal(await store.graphs.replaceSecrets(read, { token: 'AAAA' }), 'done');
+  });
+
   test('a state that is made due again and again keeps the record of all its changes', async (t) => {
     const store = await database.openStore();
     t.after(() => store.close());
