@@ -78,8 +78,12 @@ function adviceFor({ unreadable, tooLarge }: Rotation): string {
       '"npm run rotate-secrets -- --drop-unreadable", and put them anew after that'
     );
   }
-  if (tooLarge.length > 0)
-    return `${tooLarge.length} versions of graphs do not fit into the database: put them smaller`;
+  if (tooLarge.length > 0) {
+    return (
+      `${tooLarge.length} versions of graphs would be too large for the database with the new key: put those graphs with ` +
+      'less in them, and keep the old key in the list as long as runs need those versions'
+    );
+  }
   return 'others are storing secrets with another key: give all replicas the same list, and run this again';
 }
 
