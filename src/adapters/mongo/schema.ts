@@ -414,9 +414,10 @@ export function modelsOf(connection: Connection): Models {
 /**
  * Writes down which schema the data has from now on, for programs of other versions.
  *
+ * @returns the schema that the data had before; null for new data.
  * @throws StartFault when a newer version of the program wrote the data.
  */
-export async function checkSchema(connection: Connection): Promise<void> {
+export async function checkSchema(connection: Connection): Promise<number | null> {
   const versions = connection.model(
     'schema',
     versionSchema,
@@ -426,14 +427,16 @@ export async function checkSchema(connection: Connection): Promise<void> {
     .findOneAndUpdate(
       { _id: 'schema' },
       { $max: { version: SCHEMA_VERSION } },
-      { upsert: true, returnDocument: 'after' },
+      { upsert: true, returnDocument: 'before' },
     )
     .lean<VersionDocument>();
-  if (stored.version <= SCHEMA_VERSION) return;
+  if (stored === null) return null;
+  if (stored.version <= SCHEMA_VERSION) return stored.version;
   const advice = 'start the version of the program that wrote it, or a newer one';
   throw new StartFault(`The data has schema ${stored.version}, and this program knows ${SCHEMA_VERSION}: ${advice}.`);
 }
 
+/** An index that is left, or gone already, harms nobody. */
 async function dropFormerIndex({ collection }: Pick<Model<unknown>, 'collection'>): Promise<void> {
   try {
     await collection.dropIndex(FORMER_INDEX);
@@ -444,11 +447,14 @@ async function dropFormerIndex({ collection }: Pick<Model<unknown>, 'collection'
 }
 
 /**
- * Builds the indexes that are not there yet, and drops the one that is needed no more. Whoever comes second finds them built, or waits with the first; nobody's
- * reads and writes are held up.
+ * Builds the indexes that are not there yet. Whoever comes second finds them built, or waits with the first; nobody's
+ * reads and writes are held up, but for the moment in which the start that raises the schema drops a former index.
+ *
+ * @param before the schema that the data had; null for new data.
  */
-export async function buildIndexes(models: Models): Promise<void> {
+export async function buildIndexes(models: Models, before: number | null): Promise<void> {
   await Promise.all(Object.values(models).map((model: Model<unknown>) => model.createIndexes()));
+  if (before !== 1) return;
   const { graphs, graphVersions } = models;
   await Promise.all([dropFormerIndex(graphs), dropFormerIndex(graphVersions)]);
 }
