@@ -9,11 +9,17 @@ import type { EmbeddedConfig } from './config.ts';
 import { type Keys, keysFor, openDataFolder } from './first-start.ts';
 import type { Log } from './ports/log.ts';
 
+function inSingleQuotes(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 /** The line that gives a shell the key: in full only when it was made just now, so that no log collects it. */
 function keyLine({ created, apiKeys, file }: Keys, config: EmbeddedConfig): string {
   if (created.includes('STATE_MANAGER_SECRET')) return `export EXOSPHERE_API_KEY=${apiKeys[0]}`;
   if (config.apiKeys !== undefined) return `export EXOSPHERE_API_KEY=${KEY_IN_SHELL}`;
-  return `export EXOSPHERE_API_KEY=$(sed -n 's/^STATE_MANAGER_SECRET=[ ,]*\\([^ ,]*\\).*/\\1/p' '${file}')`;
+  // All forms that keys.env may have: exported, with spaces, in quotes, a list; the last line of several wins.
+  const firstItem = `"s/^ *(export +)?STATE_MANAGER_SECRET *= *[\\"']?[ ,]*([^ ,\\"']*).*/\\2/p"`;
+  return `export EXOSPHERE_API_KEY=$(sed -n -E ${firstItem} ${inSingleQuotes(file)} | tail -n 1)`;
 }
 
 /**

@@ -8,7 +8,7 @@ import { cipherWithKeys } from './adapters/node-crypto/cipher.ts';
 import { cryptoIds } from './adapters/node-crypto/ids.ts';
 import { type Backend, type Releaser, shortKeyWarnings } from './backend.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
-import { StartFault } from './domain/errors.ts';
+import { KnownError, StartFault } from './domain/errors.ts';
 import { startBackground } from './engine/background.ts';
 import { checkEncryptionKey } from './engine/check-key.ts';
 import { createWorld, type World } from './engine/world.ts';
@@ -139,9 +139,16 @@ function stopOnSignals(releasers: Releaser[]): void {
   process.on('SIGINT', onSignal);
 }
 
+/** Whether a message says all that a person needs, without a stack. */
+function isPlain(error: unknown): error is Error {
+  if (error instanceof KnownError) return error.code === 'STORE_UNAVAILABLE';
+  return error instanceof StartFault || error instanceof ConfigError;
+}
+
 function fail(error: unknown): never {
-  const isKnown = error instanceof StartFault || error instanceof ConfigError;
-  process.stderr.write(`${isKnown ? error.message : ((error instanceof Error && error.stack) ?? String(error))}\n`);
+  process.stderr.write(
+    `${isPlain(error) ? error.message : ((error instanceof Error && error.stack) ?? String(error))}\n`,
+  );
   process.exit(1);
 }
 

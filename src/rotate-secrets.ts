@@ -1,14 +1,17 @@
+#!/usr/bin/env node
 // `npm run rotate-secrets`: encrypts all stored secrets with the first key of SECRETS_ENCRYPTION_KEY. It reads the settings
 // of the service, and says what it did in keys and numbers, never in secrets. 0 is its exit code only when nothing is
-// left of another key, or of the form that names none; then the other keys can be dropped.
+// left of another key, or of the form that names none, and all was read; then the other keys can be dropped. With
+// `--drop-unreadable` it removes the secrets that no key reads: the way out when a key is lost.
 
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 import { cipherWithKeys } from './adapters/node-crypto/cipher.ts';
 import { systemClock } from './adapters/system/clock.ts';
 import { type ClusterConfig, ConfigError, type EmbeddedConfig, loadConfig } from './config.ts';
 import { KnownError, StartFault } from './domain/errors.ts';
-import { type Rotation, type RotationProgress, rotateSecrets } from './engine/rotate-secrets.ts';
+import { type Rotation, type RotationProgress, rotateSecrets, type UnreadableSecret } from './engine/rotate-secrets.ts';
 import { storedEncryptionKeys } from './first-start.ts';
 import { UNBOUND } from './ports/cipher.ts';
 import type { Log } from './ports/log.ts';
@@ -53,16 +56,39 @@ async function openDatabase(config: ClusterConfig): Promise<Opened> {
 /** Prints how far it is, a line for each hundredth of the way. */
 function progressPrinter(): (progress: RotationProgress) => void {
   let last = '';
-  return ({ look, done, of }) => {
-    const total = Math.max(of, done);
-    const line = `Look ${look}: ${Math.floor((100 * done) / total)} %`;
+  return ({ look, done, total }) => {
+    const most = Math.max(total, done);
+    const line = `Look ${look}: ${Math.floor((100 * done) / most)} %`;
     if (line === last) return;
     last = line;
-    print(`${line}, ${done} of ${total} versions of graphs`);
+    print(`${line}, ${done} of ${most} versions of graphs`);
   };
 }
 
-function printResult({ versions, secrets, renewed, unreadable, isComplete }: Rotation, keyId: string): void {
+function printDropped({ namespace, graph, version, secret, reason }: UnreadableSecret): void {
+  print(`Removed: ${JSON.stringify({ namespace, graph, version, secret })}: ${reason}`);
+}
+
+/** What is left to do, most urgent first. */
+function adviceFor({ unreadable, tooLarge }: Rotation): string {
+  if (unreadable.length > 0) {
+    return (
+      `${unreadable.length} secrets cannot be read with the keys that are set: add the key that is missing to ` +
+      'SECRETS_ENCRYPTION_KEY and run this again; or, if they are lost for good, remove them with ' +
+      '"npm run rotate-secrets -- --drop-unreadable", and put them anew after that'
+    );
+  }
+  if (tooLarge.length > 0) {
+    return (
+      `${tooLarge.length} versions of graphs would be too large for the database with the new key: put those graphs with ` +
+      'less in them, and keep the old key in the list as long as runs need those versions'
+    );
+  }
+  return 'others are storing secrets with another key: give all replicas the same list, and run this again';
+}
+
+function printResult(rotation: Rotation, keyId: string): void {
+  const { versions, secrets, renewed, unreadable, tooLarge, isComplete } = rotation;
   for (const [from, count] of renewed) {
     print(`Encrypted anew: ${count} secrets ${from === UNBOUND ? 'of the form that names no key' : `of key ${from}`}`);
   }
@@ -74,23 +100,33 @@ function printResult({ versions, secrets, renewed, unreadable, isComplete }: Rot
     const place = JSON.stringify({ namespace, graph, version, secret });
     process.stderr.write(`Cannot be read: ${place}: ${reason}\n`);
   }
-  const advice =
-    unreadable.length > 0
-      ? `${unreadable.length} secrets cannot be read with the keys that are set: add the key that is missing to ` +
-        'SECRETS_ENCRYPTION_KEY and run this again, or put those secrets anew'
-      : 'others are storing secrets with another key: give all replicas the same list, and run this again';
-  process.stderr.write(`Not done: ${advice}. Keep all keys until then.\n`);
+  for (const { namespace, graph, version, reason } of tooLarge.slice(0, MOST_NAMED)) {
+    process.stderr.write(`Cannot be stored: ${JSON.stringify({ namespace, graph, version })}: ${reason}\n`);
+  }
+  process.stderr.write(`Not done: ${adviceFor(rotation)}. Keep all keys until then.\n`);
+}
+
+/** @returns whether secrets that no key reads are to be removed. */
+function readArguments(): boolean {
+  try {
+    return parseArgs({ options: { 'drop-unreadable': { type: 'boolean', default: false } } }).values['drop-unreadable'];
+  } catch (error) {
+    throw new StartFault('There is only one option, --drop-unreadable, which removes the secrets that no key reads.', {
+      cause: error,
+    });
+  }
 }
 
 /** @returns whether nothing is left of another key or form. */
 async function rotate(): Promise<boolean> {
+  const isDropping = readArguments();
   const config = loadConfig();
   const { store, encryptionKeys } = await (config.backend === 'cluster' ? openDatabase(config) : openFolder(config));
   try {
     const cipher = cipherWithKeys(encryptionKeys);
     const [first, ...others] = cipher.keyIds;
     print(`The key that encrypts is ${first}; others that decrypt: ${others.join(', ') || 'none'}.`);
-    const rotation = await rotateSecrets({ store, cipher }, progressPrinter());
+    const rotation = await rotateSecrets({ store, cipher }, progressPrinter(), isDropping ? printDropped : null);
     printResult(rotation, first);
     return rotation.isComplete;
   } finally {

@@ -56,7 +56,7 @@ export interface Slot {
 /** The secrets of one version of a graph. */
 export interface VersionSecrets {
   /** What the store knows the version by. */
-  readonly key: string;
+  readonly handle: string;
   readonly graph: GraphName;
   readonly version: number;
   /** Name to ciphertext; at least one. */
@@ -88,13 +88,19 @@ export interface GraphStore {
    * @param after the last one of those that came before; null for the first.
    */
   secrets(after: VersionSecrets | null, limit: number): Promise<readonly VersionSecrets[]>;
-  /** For each set of keys (`keyIdOf`) that the secrets of any version name, the secrets of one such version. */
-  secretsByKeys(): Promise<readonly VersionSecrets[]>;
   /**
-   * Puts other ciphertexts of the same secrets in the place of those that were read. Of what clients see nothing changes.
+   * For each set of keys (`keyIdOf`) that the secrets of any version name, the secrets of some such versions.
+   *
+   * @param most how many versions of one set are wanted; at least 1. A store that keeps them in two places may give twice
+   *   as many.
+   */
+  secretsByKeys(most: number): Promise<readonly VersionSecrets[]>;
+  /**
+   * Puts other ciphertexts of the same secrets in the place of those that were read. Of what clients see nothing changes,
+   * but for secrets that are left out: those are gone.
    * The revision of a graph whose latest version it is grows, so that a put that has read the old ones conflicts.
    *
-   * @param secrets name to ciphertext, with the names that were read.
+   * @param secrets name to ciphertext, with the names that were read, or some of them.
    * @returns 'conflict', with nothing changed, when the version has other ciphertexts by now.
    */
   replaceSecrets(read: VersionSecrets, secrets: TextMap): Promise<'done' | 'conflict'>;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -131,6 +131,29 @@ suite('two API keys, while one is being changed', () => {
       `key 3 of STATE_MANAGER_SECRET has 15 characters: ${advice}`,
     ]);
     assert.doesNotMatch(child.output, /of-16-chars|fifteen/);
+  });
+
+  test('are got by a shell from keys.env in every form that the file may have', async (t) => {
+    const folder = join(await temporaryFolder(t), "it's here");
+    mkdirSync(folder);
+    const server = await startServer(t, { folder });
+    const file = join(server.dataDir, 'keys.env');
+    const text = readFileSync(file, 'utf8');
+    const forms = [
+      'STATE_MANAGER_SECRET="new,old"',
+      "STATE_MANAGER_SECRET='new'",
+      'export STATE_MANAGER_SECRET=new',
+      'STATE_MANAGER_SECRET = new,old',
+      '  STATE_MANAGER_SECRET=new',
+      'STATE_MANAGER_SECRET=older\nSTATE_MANAGER_SECRET=new',
+    ];
+    for (const form of forms) {
+      await server.term();
+      writeFileSync(file, text.replace(/^STATE_MANAGER_SECRET=.*$/m, form));
+      await server.restart();
+      assert.equal(await statusWith(server, 'new'), 200, form);
+      assert.equal(keyOfShell(server), 'new', form);
+    }
   });
 
   test('stop the start when one stands there twice', async (t) => {

@@ -105,16 +105,42 @@ test('embedded, the key is changed with the service stopped, also when the comma
 test('a secret that no key reads is named, and the command says that it is not done', async (t: TestContext) => {
   const folder = await temporaryFolder(t);
   const server = await startServer(t, { folder });
-  await givenState(server);
+  const path = await givenState(server);
   await server.term();
-  const SECRETS_ENCRYPTION_KEY = randomBytes(32).toString('base64');
-  const command = startRotation(t, folder, { DATA_DIR: server.dataDir, SECRETS_ENCRYPTION_KEY });
+  const newText = randomBytes(32).toString('base64');
+  const settings = { DATA_DIR: server.dataDir, SECRETS_ENCRYPTION_KEY: newText };
+  const command = startRotation(t, folder, settings);
   assert.equal((await command.exited).code, 1);
   assert.match(
     command.stderr,
     /^Cannot be read: {"namespace":"secret","graph":"graph","version":1,"secret":"token"}: no key that is set has the id/,
   );
   assert.match(command.stderr, /^Not done: 1 secrets cannot be read with the keys that are set: add the key/m);
+  assert.match(command.stderr, /"npm run rotate-secrets -- --drop-unreadable"/);
+
+  // The key is lost for good.
+  setKeys(join(server.dataDir, 'keys.env'), newText);
+  const refused = server.spawn();
+  assert.equal((await refused.exited).code, 1);
+  assert.match(
+    refused.stderr,
+    /"secret":"token"}, were encrypted with another key .*"npm run rotate-secrets -- --drop-un/,
+  );
+  const misspelled = startRotation(t, folder, settings, ['--drop-unreadible']);
+  assert.equal((await misspelled.exited).code, 1);
+  assert.match(misspelled.stderr, /^There is only one option, --drop-unreadable, /);
+  const dropping = startRotation(t, folder, settings, ['--drop-unreadable']);
+  assert.equal((await dropping.exited).code, 0, dropping.stderr);
+  assert.match(
+    dropping.stdout,
+    /^Removed: {"namespace":"secret","graph":"graph","version":1,"secret":"token"}: no key that is set has the id/m,
+  );
+  assert.match(dropping.stdout, /^Done: all 0 secrets in 0 versions of graphs are encrypted with key /m);
+  await server.restart();
+  await new Client(server, 'secret').putGraph('graph', [{ identifier: 'a', node_name: 'Node', inputs: {} }], {
+    secrets: { token: VALUE },
+  });
+  await assertHandedOut(server, path);
 });
 
 test('a folder without data is refused, and nothing is made there', async (t) => {

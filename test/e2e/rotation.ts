@@ -19,11 +19,16 @@ const AT_ONCE = 100;
 /** The name of the secret that each version has. */
 const SECRET = 'token';
 
-/** Starts the command, as the service is started: in a folder, with settings. */
-export function startRotation(scope: Scope, folder: string, settings: Readonly<Record<string, string>>): Child {
+/** Starts the command, as the service is started: in a folder, with settings; and with options of its own. */
+export function startRotation(
+  scope: Scope,
+  folder: string,
+  settings: Readonly<Record<string, string>>,
+  options: readonly string[] = [],
+): Child {
   const cache = join(resolve(import.meta.dirname, '../..'), 'node_modules/.cache/node');
   const environment = { NODE_COMPILE_CACHE: cache, ...settings };
-  return startCommand(scope, { file: process.execPath, args: [COMMAND], folder, environment });
+  return startCommand(scope, { file: process.execPath, args: [COMMAND, ...options], folder, environment });
 }
 
 /** The value of the secret of one version. */

@@ -189,7 +189,7 @@ test('`true` keeps a secret, and is refused where there is none', async (t) => {
 test('a start with another encryption key than the stored secrets have is refused', async (t) => {
   const { world, close } = await openWorld();
   t.after(close);
-  const other = { store: world.store, cipher: aesGcmCipher(Buffer.alloc(32, 8)) };
+  const other = { ...world, cipher: aesGcmCipher(Buffer.alloc(32, 8)) };
   await givenGraph(world, [vertex('a')]);
   await checkEncryptionKey(other);
   await givenGraph(world, [vertex('a')], { secrets: { token: 't0p' } });

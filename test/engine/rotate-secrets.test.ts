@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { aesGcmCipher } from '../../src/adapters/node-crypto/cipher.ts';
+import { RequestRefused } from '../../src/domain/errors.ts';
 import { checkEncryptionKey } from '../../src/engine/check-key.ts';
 import { recheckGraph } from '../../src/engine/check-nodes.ts';
 import { putGraph } from '../../src/engine/put-graph.ts';
@@ -15,6 +16,7 @@ import { unboundCiphertext } from '../support/unbound-ciphertext.ts';
 import { openWorld } from '../support/world.ts';
 
 const GRAPH = { namespace: NS, name: 'graph' };
+const GRAPH_PLACE = { namespace: NS, graph: 'graph' };
 
 /** The key of `openWorld`, and another one. */
 const OLD = Buffer.alloc(32, 7);
@@ -76,10 +78,11 @@ test('all versions come to the first key and the present form, and are read with
       [UNBOUND, 50],
     ]),
     unreadable: [],
+    tooLarge: [],
     isComplete: true,
   });
   assert.deepEqual(
-    progress.map(({ look, done, of }) => `${look}: ${done} of ${of}`),
+    progress.map(({ look, done, total }) => `${look}: ${done} of ${total}`),
     ['1: 10 of 28', '1: 20 of 28', '1: 28 of 28', '2: 10 of 28', '2: 20 of 28', '2: 28 of 28'],
   );
   assert.deepEqual(await keyIdsOf(world), [NEW_ID]);
@@ -132,8 +135,79 @@ test('a ciphertext that was moved to another name, graph or namespace is refused
     const { [name]: moved = '' } = (await secretsOf('other')).secrets;
     assert.equal(await world.store.graphs.replaceSecrets(await secretsOf('graph'), { token: moved }), 'done');
     await assert.rejects(read, /the ciphertext was changed or moved/);
-    await assert.rejects(checkEncryptionKey(world), { name: 'StartFault' });
+    // The key itself works, so the service starts.
+    const logged: string[] = [];
+    await checkEncryptionKey({ ...world, log: { error: (_, message) => logged.push(message) } });
+    const place = '{"namespace":"tests","graph":"graph","version":1,"secret":"token"}';
+    assert.deepEqual(logged, [`the secret ${place} cannot be decrypted`]);
+    const { unreadable, isComplete } = await rotateSecrets(world, () => {});
+    assert.equal(isComplete, false, 'what names the first key already is read too');
+    assert.deepEqual(
+      unreadable.map(({ graph, secret }) => [graph, secret]),
+      [['graph', 'token']],
+    );
   }
+});
+
+test('a start is refused when a key reads nothing of what was tried, and says where that is', async (t) => {
+  const world = await opened(t);
+  await putVertices(world, [vertex('a')], { secrets: { token: 'x' } });
+  const [read] = await world.store.graphs.secrets(null, 10);
+  assert.ok(read);
+  const damaged = world.cipher.encrypt('x', { namespace: NS, graph: 'elsewhere', secret: 'token' });
+  assert.equal(await world.store.graphs.replaceSecrets(read, { token: damaged }), 'done');
+  await assert.rejects(checkEncryptionKey(world), {
+    name: 'StartFault',
+    message: new RegExp(`key ${OLD_ID} .*"graph":"graph","version":1,"secret":"token"}, can be.*--drop-unreadable`),
+  });
+});
+
+test('what no key reads is removed on demand, in all versions, told by its place, and the service starts', async (t) => {
+  const world = await opened(t);
+  const both = { ...world, cipher: aesGcmCipher(NEW, OLD) };
+  await putVertices(world, [vertex('a')], { secrets: { lost: 'never shown' } });
+  await putVertices(world, [vertex('a', [], { inputs: { x: '1' } })], { secrets: { lost: 'never shown' } });
+  await putVertices(both, [vertex('a')], { name: 'other', secrets: { token: 'y' } });
+  await putVertices(world, [vertex('a')], { name: 'mixed', secrets: { lost: 'never shown', gone: 'never shown' } });
+  const mixed = (await world.store.graphs.secrets(null, 10)).find(({ graph }) => graph.name === 'mixed');
+  assert.ok(mixed);
+  const token = both.cipher.encrypt('z', { namespace: NS, graph: 'mixed', secret: 'token' });
+  assert.equal(await world.store.graphs.replaceSecrets(mixed, { ...mixed.secrets, token }), 'done');
+  const alone = { ...world, cipher: aesGcmCipher(NEW) };
+  await assert.rejects(checkEncryptionKey(alone), { name: 'StartFault', message: /--drop-unreadable/ });
+  assert.equal((await rotateSecrets(alone, () => {})).isComplete, false);
+
+  const dropped: string[] = [];
+  const rotation = await rotateSecrets(
+    alone,
+    () => {},
+    ({ graph, version, secret }) => dropped.push(`${graph} ${version} ${secret}`),
+  );
+  assert.deepEqual(dropped.sort(), ['graph 1 lost', 'graph 2 lost', 'mixed 1 gone', 'mixed 1 lost']);
+  assert.deepEqual(
+    [rotation.isComplete, rotation.versions, rotation.secrets, rotation.unreadable],
+    [true, 2, 2, []],
+    'a version without secrets is not looked at again',
+  );
+  await checkEncryptionKey(alone);
+  assert.deepEqual((await getGraph(world, GRAPH)).secrets, {});
+  assert.deepEqual((await getGraph(world, { namespace: NS, name: 'mixed' })).secrets, { token });
+  assert.equal(await world.store.graphs.countSecrets(), 2);
+});
+
+test('a version that would not fit into the store is told with the reason, and the others are renewed', async (t) => {
+  const world = await opened(t);
+  for (const name of ['graph', 'other']) await putVertices(world, [vertex('a')], { name, secrets: { token: 'x' } });
+  const store = withGraphs(world, {
+    replaceSecrets: async (read, secrets) => {
+      if (read.graph.name !== 'graph') return world.store.graphs.replaceSecrets(read, secrets);
+      throw new RequestRefused([{ type: 'document_too_large', loc: ['body'], msg: 'too much' }]);
+    },
+  });
+  const rotation = await rotateSecrets({ store, cipher: aesGcmCipher(NEW, OLD) }, () => {});
+  assert.deepEqual([rotation.isComplete, rotation.renewed], [false, new Map([[OLD_ID, 1]])]);
+  assert.deepEqual(rotation.tooLarge, [{ ...GRAPH_PLACE, version: 1, reason: 'body: too much' }]);
+  assert.deepEqual(await keyIdsOf(world), [NEW_ID, OLD_ID].sort());
 });
 
 test('a put that comes between reading and replacing wins, and its secrets are brought over by the next look', async (t) => {
@@ -210,7 +284,7 @@ test('a graph whose ciphertexts are replaced while it is checked again becomes V
 test('a start without a key that any stored secret needs is refused, and says which', async (t) => {
   const world = await opened(t);
   const check = (...keys: readonly [Buffer, ...Buffer[]]) =>
-    checkEncryptionKey({ store: world.store, cipher: aesGcmCipher(...keys) });
+    checkEncryptionKey({ ...world, cipher: aesGcmCipher(...keys) });
   for (let index = 0; index < 30; index++) {
     await putVertices(world, [vertex('a')], { name: `graph ${index}`, secrets: { token: 'x' } });
   }

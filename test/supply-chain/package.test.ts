@@ -47,13 +47,19 @@ suite('the npm package', () => {
 
   test('starts as the command that it brings', async (t) => {
     const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-    assert.match(readFileSync(join(folder, bin), 'utf8'), /^#!\/usr\/bin\/env node\n/);
+    for (const file of Object.values<string>(bin)) {
+      assert.match(readFileSync(join(folder, file), 'utf8'), /^#!\/usr\/bin\/env node\n/, file);
+    }
     symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
     const environment = { PORT: '0', DATA_DIR: await temporaryFolder(t) };
-    const child = startCommand(t, { file: process.execPath, args: [bin], folder, environment });
+    const child = startCommand(t, { file: process.execPath, args: [bin['state-manager']], folder, environment });
     const [, address = ''] = await child.saw(/^State manager: (http:\S+)$/m);
     assert.equal((await fetch(`${address}/ready`)).status, 200);
     child.signal('SIGTERM');
     assert.deepEqual(await child.exited, { code: 0, signal: null }, child.output);
+    const args = [bin['state-manager-rotate-secrets']];
+    const rotation = startCommand(t, { file: process.execPath, args, folder, environment });
+    assert.equal((await rotation.exited).code, 0, rotation.output);
+    assert.match(rotation.stdout, /^Done: all 0 secrets/m);
   });
 });

@@ -12,8 +12,12 @@ import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
 import type { Cause, RunCounts, StateStatus, StatusClass } from '../../domain/status.ts';
 import type { Change, Slot } from '../../ports/store.ts';
 
-/** The schema that this program writes. */
-const SCHEMA_VERSION = 1;
+/** The schema that this program writes. Since 2 ciphertexts name their key, which programs of schema 1 cannot read. */
+const SCHEMA_VERSION = 2;
+
+/** An index of schema 1: `hasSecrets_1__id_1` serves all that it served. */
+const FORMER_INDEX = 'hasSecrets_1';
+const INDEX_NOT_FOUND = 27;
 
 /** One change of a state's status. */
 export interface ChangeEntry {
@@ -408,11 +412,12 @@ export function modelsOf(connection: Connection): Models {
 }
 
 /**
- * Writes down which schema the data has, for programs to come.
+ * Writes down which schema the data has from now on, for programs of other versions.
  *
+ * @returns the schema that the data had before; null for new data.
  * @throws StartFault when a newer version of the program wrote the data.
  */
-export async function checkSchema(connection: Connection): Promise<void> {
+export async function checkSchema(connection: Connection): Promise<number | null> {
   const versions = connection.model(
     'schema',
     versionSchema,
@@ -421,19 +426,35 @@ export async function checkSchema(connection: Connection): Promise<void> {
   const stored = await versions
     .findOneAndUpdate(
       { _id: 'schema' },
-      { $setOnInsert: { version: SCHEMA_VERSION } },
-      { upsert: true, returnDocument: 'after' },
+      { $max: { version: SCHEMA_VERSION } },
+      { upsert: true, returnDocument: 'before' },
     )
     .lean<VersionDocument>();
-  if (stored.version <= SCHEMA_VERSION) return;
+  if (stored === null) return null;
+  if (stored.version <= SCHEMA_VERSION) return stored.version;
   const advice = 'start the version of the program that wrote it, or a newer one';
   throw new StartFault(`The data has schema ${stored.version}, and this program knows ${SCHEMA_VERSION}: ${advice}.`);
 }
 
+/** An index that is left, or gone already, harms nobody. */
+async function dropFormerIndex({ collection }: Pick<Model<unknown>, 'collection'>): Promise<void> {
+  try {
+    await collection.dropIndex(FORMER_INDEX);
+  } catch (error) {
+    const isGone = error instanceof Error && 'code' in error && error.code === INDEX_NOT_FOUND;
+    if (!isGone) throw error;
+  }
+}
+
 /**
  * Builds the indexes that are not there yet. Whoever comes second finds them built, or waits with the first; nobody's
- * reads and writes are held up.
+ * reads and writes are held up, but for the moment in which the start that raises the schema drops a former index.
+ *
+ * @param before the schema that the data had; null for new data.
  */
-export async function buildIndexes(models: Models): Promise<void> {
+export async function buildIndexes(models: Models, before: number | null): Promise<void> {
   await Promise.all(Object.values(models).map((model: Model<unknown>) => model.createIndexes()));
+  if (before !== 1) return;
+  const { graphs, graphVersions } = models;
+  await Promise.all([dropFormerIndex(graphs), dropFormerIndex(graphVersions)]);
 }

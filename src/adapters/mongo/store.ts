@@ -69,9 +69,9 @@ async function reach(options: MongoOptions): Promise<Database> {
 }
 
 async function prepare({ connection, models }: Database, clock: DatabaseClock, { log }: MongoOptions): Promise<void> {
-  await checkSchema(connection);
+  const schemaBefore = await checkSchema(connection);
   await clock.compare();
-  const built = buildIndexes(models).catch((error: unknown) => log.error(error, 'building the indexes'));
+  const built = buildIndexes(models, schemaBefore).catch((error: unknown) => log.error(error, 'building the indexes'));
   // New indexes of a large collection take their time; until they are there all works, and some of it slowly.
   const enough = Promise.withResolvers<void>();
   const cancel = clock.after(LONGEST_WAIT_FOR_INDEXES_MS, enough.resolve);
@@ -116,7 +116,8 @@ function storeOn(database: Database, clock: DatabaseClock, log: Log): Store {
 /**
  * Opens the cluster's store.
  *
- * @throws StartFault when MongoDB cannot be reached, or a newer version of the program wrote the data.
+ * @throws StartFault when MongoDB cannot be reached, or a newer version of the program wrote the data; KnownError
+ *   STORE_UNAVAILABLE when MongoDB is lost meanwhile.
  */
 export async function openMongo(options: MongoOptions): Promise<MongoStore> {
   const database = await reach(options);
@@ -127,6 +128,6 @@ export async function openMongo(options: MongoOptions): Promise<MongoStore> {
   } catch (error) {
     clock.stop();
     await database.connection.close();
-    throw error;
+    throw translated(error);
   }
 }

@@ -4,7 +4,6 @@
 // Neither form can pass for the other: one authenticates a place, the other one nothing.
 
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
-import { StartFault } from '../../domain/errors.ts';
 import { type Cipher, keyIdOf, prefixOf, type SecretPlace, UNBOUND } from '../../ports/cipher.ts';
 
 const ALGORITHM = 'aes-256-gcm';
@@ -18,9 +17,6 @@ const KEY_ID_LABEL = 'state-manager: id of a key that encrypts secrets';
 
 /** Keeps these ciphertexts apart from all others that the same key may make. */
 const PLACE_LABEL = 'state-manager: secret of a graph, v2';
-
-/** 32 bytes in base64: 43 digits of either alphabet, as Python's urlsafe_b64decode reads them, and one of padding. */
-const KEY_TEXT = /^[A-Za-z0-9_+/-]{43}=?$/;
 
 /** @throws Error for a text that no cipher gives, padding aside; Node alone would skip what it does not know. */
 function decode(text: string): Buffer {
@@ -71,29 +67,17 @@ function unsealUnbound(keys: Iterable<Buffer>, ciphertext: string): string {
 }
 
 /**
- * Reads one key of `SECRETS_ENCRYPTION_KEY`: 32 bytes in base64, URL-safe or not, padded or not, with white space around
- * it or not.
- *
- * @returns the 32 bytes, or null when the text is anything else.
- */
-export function parseEncryptionKey(text: string): Buffer | null {
-  const trimmed = text.trim();
-  return KEY_TEXT.test(trimmed) ? Buffer.from(trimmed, 'base64') : null;
-}
-
-/**
  * Encrypts texts with AES-256-GCM. A text goes through UTF-8, so a lone surrogate comes back as U+FFFD.
  *
  * @param first 32 bytes; encrypts.
  * @param others decrypt too; 32 bytes each.
- * @throws RangeError for a key of another length, and for one that is there twice.
+ * @throws RangeError for a key of another length.
  */
 export function aesGcmCipher(first: Buffer, ...others: readonly Buffer[]): Cipher {
   const all = [first, ...others];
   const wrong = all.find(({ length }) => length !== KEY_BYTES);
   if (wrong !== undefined) throw new RangeError(`the key has ${wrong.length} bytes; expected ${KEY_BYTES}`);
   const keys = new Map(all.map((key) => [idOfKey(key), key]));
-  if (keys.size !== all.length) throw new RangeError('a key is given twice');
   const firstId = idOfKey(first);
   return {
     keyIds: [firstId, ...others.map(idOfKey)],
@@ -115,17 +99,13 @@ export function aesGcmCipher(first: Buffer, ...others: readonly Buffer[]): Ciphe
 }
 
 /**
- * The cipher with the keys of the settings.
+ * The cipher with the keys of the settings, which have checked their form.
  *
- * @param texts as `parseEncryptionKey` reads them, the one that encrypts first.
- * @throws StartFault when one of them is no key; RangeError when there are two of the same.
+ * @param texts each 32 bytes in base64, URL-safe or not, padded or not; the one that encrypts first.
+ * @throws RangeError when there is none, and for a key of another length.
  */
 export function cipherWithKeys(texts: readonly string[]): Cipher {
-  const [first, ...others] = texts.map((text) => {
-    const key = parseEncryptionKey(text);
-    if (key === null) throw new StartFault('SECRETS_ENCRYPTION_KEY holds a key that is not 32 bytes in base64.');
-    return key;
-  });
-  if (first === undefined) throw new StartFault('SECRETS_ENCRYPTION_KEY holds no key.');
+  const [first, ...others] = texts.map((text) => Buffer.from(text, 'base64'));
+  if (first === undefined) throw new RangeError('there is no key');
   return aesGcmCipher(first, ...others);
 }

@@ -39,31 +39,33 @@ const SECRETS = `SELECT graph_version.graph, namespace, name, graph_version.vers
   FROM graph_version JOIN graph ON graph.key = graph_version.graph`;
 
 function versionSecretsOf({ graph, namespace, name, version, secrets }: SecretsRow): VersionSecrets {
-  return { key: String(graph), graph: { namespace, name }, version, secrets: JSON.parse(secrets) };
+  return { handle: String(graph), graph: { namespace, name }, version, secrets: JSON.parse(secrets) };
 }
 
 /** Looks for the next set of keys behind the one that was found: one step in the index for each. */
-function* rowsByKeys(database: Database): Generator<SecretsRow> {
-  const sql = `${SECRETS} WHERE secret_keys <> '' AND secret_keys > ? ORDER BY secret_keys LIMIT 1`;
-  let row = database.one<SecretsRow>(sql, '');
-  while (row !== undefined) {
-    yield row;
-    row = database.one<SecretsRow>(sql, row.secret_keys);
+function* rowsByKeys(database: Database, most: number): Generator<SecretsRow> {
+  const sql = `${SECRETS} WHERE secret_keys <> '' AND secret_keys > ? ORDER BY secret_keys LIMIT ?`;
+  let rows = database.all<SecretsRow>(sql, '', most);
+  while (rows[0] !== undefined) {
+    const keys: string = rows[0].secret_keys;
+    yield* rows.filter((row) => row.secret_keys === keys);
+    rows = database.all<SecretsRow>(sql, keys, most);
   }
 }
 
 function replaceSecrets(database: Database, read: VersionSecrets, secrets: TextMap): 'done' | 'conflict' {
-  const { key, version } = read;
+  const { handle, version } = read;
+  const key = Number(handle);
   const changed = database.run(
     'UPDATE graph_version SET secrets = ?, secret_keys = ? WHERE graph = ? AND version = ? AND secrets = ?',
     JSON.stringify(secrets),
     keysIn(secrets),
-    Number(key),
+    key,
     version,
     JSON.stringify(read.secrets),
   );
   if (changed === 0) return 'conflict';
-  database.run('UPDATE graph SET revision = revision + 1 WHERE key = ? AND version = ?', Number(key), version);
+  database.run('UPDATE graph SET revision = revision + 1 WHERE key = ? AND version = ?', key, version);
   return 'done';
 }
 
@@ -187,13 +189,13 @@ export function sqliteGraphs(database: Database): GraphStore {
         .all<SecretsRow>(
           `${SECRETS} WHERE secret_keys <> '' AND (graph_version.graph, graph_version.version) > (?, ?)
            ORDER BY graph_version.graph, graph_version.version LIMIT ?`,
-          Number(after?.key ?? 0),
+          Number(after?.handle ?? 0),
           after?.version ?? 0,
           limit,
         )
         .map(versionSecretsOf),
 
-    secretsByKeys: async () => [...rowsByKeys(database)].map(versionSecretsOf),
+    secretsByKeys: async (most) => [...rowsByKeys(database, most)].map(versionSecretsOf),
 
     replaceSecrets: (read, secrets) => database.write(() => replaceSecrets(database, read, secrets)),
 

@@ -87,19 +87,60 @@ describe('the documents in MongoDB', { skip: backendsSkip({ kinds: ['mongo'] }) 
         [1, 'AAAA'],
       ],
     );
-    assert.deepEqual(await store.graphs.secretsByKeys(), found);
+    assert.deepEqual(await store.graphs.secretsByKeys(1), found);
     // What stands without the field is copied without it.
     await store.graphs.put(storedGraph('orders', { version: 3, revision: 3, secrets: {} }), []);
-    assert.equal((await store.graphs.secretsByKeys()).length, 1);
+    assert.equal((await store.graphs.secretsByKeys(1)).length, 1);
     const renewed = `${prefixOf('1'.repeat(16))}x`;
     for (const read of await store.graphs.secrets(null, 10)) {
       assert.equal(await store.graphs.replaceSecrets(read, { token: renewed }), 'done');
     }
-    const after = await store.graphs.secretsByKeys();
+    const after = await store.graphs.secretsByKeys(1);
     assert.deepEqual(
       after.map(({ secrets }) => secrets.token),
       [renewed],
     );
+  });
+
+  test('a copy of the latest version that a put left when it died counts for no key, and is taken away', async (t) => {
+    await database.empty();
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const [old, renewed] = [`${prefixOf('1'.repeat(16))}x`, `${prefixOf('2'.repeat(16))}x`];
+    const copies = database.connection.collection<{ _id: string }>('state_manager_graph_versions');
+    const copyOf = (name: string, version: number, revision: number) => {
+      const texts = { definition: '{}', secrets: JSON.stringify({ token: old }) };
+      const keys = { hasSecrets: true, secretKeys: '1'.repeat(16) };
+      const copy = { _id: JSON.stringify([SPACE, name, version]), namespace: SPACE, revision, ...texts, ...keys };
+      return copies.insertOne(copy);
+    };
+    for (const name of ['a', 'b', 'c']) {
+      await store.graphs.put(storedGraph(name, { secrets: { token: old } }), []);
+      const [read] = (await store.graphs.secrets(null, 100)).filter(({ graph }) => graph.name === name);
+      assert.ok(read);
+      assert.equal(await store.graphs.replaceSecrets(read, { token: renewed }), 'done');
+      await copyOf(name, 1, 1);
+    }
+    const found = await store.graphs.secretsByKeys(2);
+    assert.deepEqual(new Set(found.map(({ secrets }) => secrets.token)), new Set([renewed]));
+    assert.equal(await copies.countDocuments(), 0);
+    // A put that is at it: the copy of the present revision has to be there when the graph is replaced.
+    await copyOf('a', 1, 2);
+    assert.ok((await store.graphs.secretsByKeys(2)).some(({ secrets }) => secrets.token === old));
+    assert.equal(await copies.countDocuments(), 1);
+  });
+
+  test('ciphertexts that would not fit beside the rest of their graph are refused, and nothing is changed', async (t) => {
+    await database.empty();
+    const store = await database.openStore();
+    t.after(() => store.close());
+    const secrets = { token: 'A'.repeat(8_000_000) };
+    await store.graphs.put(storedGraph('large', { secrets, validationErrors: ['x'.repeat(8_700_000)] }), []);
+    const [read] = await store.graphs.secrets(null, 10);
+    assert.ok(read);
+    const longer = { token: 'A'.repeat(8_100_000) };
+    await changingNothing(store, () => assert.rejects(store.graphs.replaceSecrets(read, longer), RequestRefused));
+    assert.equal(await store.graphs.replaceSecrets(read, { token: 'AAAA' }), 'done');
   });
 
   test('a state that is made due again and again keeps the record of all its changes', async (t) => {

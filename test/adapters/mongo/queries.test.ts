@@ -467,7 +467,7 @@ const STEPS: readonly Step[] = [
     },
   },
   { name: 'graphs.list', kind: 'hot', act: (store) => store.graphs.list(SPACE) },
-  { name: 'graphs.secretsByKeys', kind: START, act: (store) => store.graphs.secretsByKeys() },
+  { name: 'graphs.secretsByKeys', kind: START, act: (store) => store.graphs.secretsByKeys(3) },
   {
     name: 'graphs.secrets, and their number',
     kind: ROTATION,

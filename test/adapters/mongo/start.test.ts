@@ -183,6 +183,26 @@ describe('a start on MongoDB', { skip, concurrency: true }, () => {
     );
   });
 
+  it('moves data of the schema before to the present one, which a program of that time refuses', async () => {
+    const database = await databases.make();
+    const { connection } = database;
+    const older = { _id: 'schema', version: 1 };
+    await connection.collection<typeof older>(SCHEMA).insertOne(older);
+    const FORMER = 'hasSecrets_1';
+    for (const name of ['state_manager_graphs', 'state_manager_graph_versions']) {
+      const partialFilterExpression = { hasSecrets: true };
+      assert.equal(
+        await connection.collection(name).createIndex({ hasSecrets: 1 }, { partialFilterExpression }),
+        FORMER,
+      );
+    }
+    await Promise.all((await Promise.all([database.openStore(), database.openStore()])).map((store) => store.close()));
+    // A program of schema 1 refuses all above 1.
+    assert.deepEqual(await connection.collection(SCHEMA).find().toArray(), [{ ...older, version: 2 }]);
+    const names = Object.values(await indexesOf(database)).flat();
+    assert.ok(names.length > 0 && !names.includes(FORMER), names.join());
+  });
+
   it('builds every index, and a second start at the same moment is not in its way', async () => {
     const database = await databases.make();
     const stores = await Promise.all(Array.from({ length: 4 }, () => database.openStore()));

@@ -65,7 +65,7 @@ async function useEverything(store: Store): Promise<void> {
   await graphs.version(name, 1);
   await graphs.invalidUsing([name]);
   await graphs.countSecrets();
-  await graphs.secretsByKeys();
+  await graphs.secretsByKeys(1);
   for (const read of await graphs.secrets(null, 10)) await graphs.replaceSecrets(read, { api_key: 'renewed' });
   const key = { key: 'key', fingerprint: '', notBeforeMs: 0 };
   await runs.create(newRun('first'), newState('first/root'), 'trigger', key);
@@ -151,7 +151,7 @@ test('secrets that were stored before they named their key are known as such', a
     found.map(({ graph, secrets }) => [graph.name, secrets]),
     [['orders', { token: 'AAAA' }]],
   );
-  assert.deepEqual(await store.graphs.secretsByKeys(), found);
+  assert.deepEqual(await store.graphs.secretsByKeys(1), found);
 });
 
 test('a step of the schema that fails leaves nothing of itself', (t) => {

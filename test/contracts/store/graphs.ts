@@ -257,7 +257,7 @@ export function testGraphs(open: OpenStore): void {
   test('the secrets of all versions are found so many at a time, each once', async (t) => {
     const { store } = await openedFor(t, open);
     assert.deepEqual([await store.graphs.secrets(null, 3), await store.graphs.countSecrets()], [[], 0]);
-    const expected: Omit<VersionSecrets, 'key'>[] = [];
+    const expected: Omit<VersionSecrets, 'handle'>[] = [];
     for (const [index, name] of ['e', 'a', '["x","y"]', 'b'].entries()) {
       const namespace = index % 2 === 0 ? SPACE : 'other';
       let graph = storedGraph(name, { namespace, secrets: { 'a.b': `${name} 1`, $c: 'two', 1: 'one' } });
@@ -292,7 +292,7 @@ export function testGraphs(open: OpenStore): void {
     const { store } = await openedFor(t, open);
     const [one, two] = [`${prefixOf('1'.repeat(16))}x`, `${prefixOf('2'.repeat(16))}x`];
     await store.graphs.put(storedGraph('without', { secrets: {} }), []);
-    assert.deepEqual(await store.graphs.secretsByKeys(), []);
+    assert.deepEqual(await store.graphs.secretsByKeys(1), []);
     const sets: readonly (readonly [string, StoredGraph['secrets']])[] = [
       ['one', { a: one, b: one }],
       ['one again', { a: one }],
@@ -304,12 +304,21 @@ export function testGraphs(open: OpenStore): void {
     ];
     for (const [name, secrets] of sets) await store.graphs.put(storedGraph(name, { secrets }), []);
     const found = async () => {
-      const names = (await store.graphs.secretsByKeys()).map(({ secrets }) => keysIn(secrets));
+      const names = (await store.graphs.secretsByKeys(1)).map(({ secrets }) => keysIn(secrets));
       return [...new Set(names)].sort();
     };
     const every = ['1'.repeat(16), '2'.repeat(16), `${'1'.repeat(16)} ${'2'.repeat(16)}`, 'unbound'].sort();
     assert.deepEqual(await found(), every);
-    assert.ok((await store.graphs.secretsByKeys()).length <= 2 * every.length);
+    assert.ok((await store.graphs.secretsByKeys(1)).length <= 2 * every.length);
+    const sizes = new Map<string, number>();
+    for (const { secrets } of await store.graphs.secretsByKeys(2)) {
+      sizes.set(keysIn(secrets), (sizes.get(keysIn(secrets)) ?? 0) + 1);
+    }
+    assert.deepEqual(
+      every.map((keys) => sizes.get(keys)),
+      [2, 2, 1, 2],
+      'as many as are wanted, where there are as many',
+    );
     // The version before is looked at as well as the latest one.
     await store.graphs.put(changed(storedGraph('two'), { secrets: {} }), []);
     assert.deepEqual(await found(), every);
@@ -346,6 +355,24 @@ export function testGraphs(open: OpenStore): void {
     // A version that is replaced later takes the new ciphertexts with it.
     assert.equal(await store.graphs.put(changed(latest), []), 'done');
     assert.deepEqual((await store.graphs.version(ORDERS, 2))?.secrets, { api_key: 'renewed 2' });
+  });
+
+  test('secrets that are left out are gone, and a version without any counts no more', async (t) => {
+    const { store } = await openedFor(t, open);
+    const first = storedGraph('orders', { secrets: { lost: 'x', kept: 'y' } });
+    await store.graphs.put(first, []);
+    await store.graphs.put(changed(first), []);
+    for (const read of await store.graphs.secrets(null, 10)) {
+      assert.equal(await store.graphs.replaceSecrets(read, { kept: 'y' }), 'done');
+    }
+    assert.equal(await store.graphs.countSecrets(), 2);
+    assert.deepEqual((await store.graphs.get(ORDERS))?.secrets, { kept: 'y' });
+    for (const read of await store.graphs.secrets(null, 10)) {
+      assert.equal(await store.graphs.replaceSecrets(read, {}), 'done');
+    }
+    assert.deepEqual([await store.graphs.secrets(null, 3), await store.graphs.countSecrets()], [[], 0]);
+    assert.deepEqual(await store.graphs.secretsByKeys(1), []);
+    assert.deepEqual((await store.graphs.version(ORDERS, 1))?.secrets, {});
   });
 
   test('a put that comes before is not overwritten with ciphertexts of what was (12)', async (t) => {

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import mongoose from 'mongoose';
-import { backendsSkip, freePort, startRedis } from '../../support/backends.ts';
+import { backendsSkip, freePort, startMongo, startRedis } from '../../support/backends.ts';
 import {
   type Child,
   type Scope,
@@ -25,6 +25,9 @@ const { MongoClient, MongoError } = mongoose.mongo;
 
 /** How long a stop may take. */
 const LONGEST_STOP_MS = 10_000;
+/** MongoDB's code for MaxTimeMSExpired. */
+const MAX_TIME_EXPIRED = 50;
+
 /** As many cases at a time. */
 const CONCURRENCY = 3;
 
@@ -133,6 +136,25 @@ describe('a replica', { skip: backendsSkip({ own: true }), concurrency: CONCURRE
       assert.deepEqual([...new Set(statuses)], [hasMongo ? 200 : 503], JSON.stringify(answers));
     });
   }
+
+  it('says in a line that it cannot start when MongoDB does not answer what it asks then', async (t) => {
+    const [mongo, redis] = await Promise.all([
+      startMongo(t, { args: ['--setParameter', 'enableTestCommands=1'] }),
+      startRedis(t, { own: true }),
+    ]);
+    const settings = sharedSettings(mongo.uri, redis.url);
+    const client = new MongoClient(mongo.uri);
+    t.after(() => client.close());
+    const namespaces = ['schema', 'graphs'].map((name) => `${settings.MONGO_DATABASE_NAME}.state_manager_${name}`);
+    for (const [index, command] of ['findAndModify', 'find'].entries()) {
+      // As for a query that takes too long, such as one whose index is being built.
+      const data = { failCommands: [command], namespace: namespaces[index], errorCode: MAX_TIME_EXPIRED };
+      await client.db('admin').command({ configureFailPoint: 'failCommand', mode: 'alwaysOn', data });
+      const child = startCommand(t, serverCommand(await temporaryFolder(t), { settings }));
+      assert.equal((await child.exited).code, 1, child.output);
+      assert.match(child.stderr, /^The database cannot be reached \(MongoServerError\); .*\n$/, command);
+    }
+  });
 
   it('lets nobody see the password of its MongoDB', async (t) => {
     const [mongo, redis] = await Promise.all([startGuardedMongo(t), startRedis(t, { own: true })]);
