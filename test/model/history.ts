@@ -222,13 +222,13 @@ function historyOf(vertices: number, steps: number): fc.Arbitrary<History> {
   return fc.record({
     graphs: fc.tuple(graphOf(vertices), graphOf(vertices)),
     steps: fc.array(step, { maxLength: steps, size: 'max' }),
-    ending: fc.array(ending, { maxLength: 2 * steps, size: 'max' }),
+    ending: fc.array(ending, { maxLength: steps, size: 'max' }),
   });
 }
 
 /** Any history: many short ones, in which most faults show already, and some long ones. */
 export const histories: fc.Arbitrary<History> = fc.oneof(
-  { weight: 4, arbitrary: historyOf(5, 15) },
+  { weight: 6, arbitrary: historyOf(5, 15) },
   { weight: 1, arbitrary: historyOf(MOST_VERTICES, 40) },
 );
 

@@ -33,7 +33,7 @@ import type { System } from './system.ts';
 const MOST_ROUNDS = 100;
 
 /** Beyond so many states the ending's words are left, and every node gives one output. */
-const MANY_STATES = 30;
+const MANY_STATES = 24;
 
 /** The real system did what the protocol does not allow. */
 export class Disagreement extends Error {

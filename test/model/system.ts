@@ -66,6 +66,9 @@ export function setClock(): SetClock {
   };
 }
 
+/** One for all processes: no history has secrets, and to make one takes its time. */
+const CIPHER = aesGcmCipher(Buffer.alloc(32, 7));
+
 const NO_JOBS: Jobs = { schedule: () => {}, start: () => {}, stop: async () => {}, fault: async () => null };
 
 const NO_SIGNALS: Signal = { publish: () => {}, subscribe: () => () => {}, fault: async () => null };
@@ -101,7 +104,7 @@ export function processOn(store: Store, clock: Clock): World {
     jobs: NO_JOBS,
     signal: NO_SIGNALS,
     ids: countedIds(),
-    cipher: aesGcmCipher(Buffer.alloc(32, 7)),
+    cipher: CIPHER,
     calendar: cronCalendar,
     // A process that dies has all kinds of errors to tell; what matters is seen in the answers and in the store.
     log: { error: () => {} },
