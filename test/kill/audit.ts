@@ -1,6 +1,7 @@
 // Holds what the store has against what the workers were told, and what is over against what it had to come to.
 
 import { isDeepStrictEqual } from 'node:util';
+import { faultOfChanges, isAllowed } from '../support/transitions.ts';
 import type { KnownState, Ledger, Promised } from './ledger.ts';
 import { fateOf, impliedBy, lineOf, PARCELS, TICK, TICKS } from './parcels.ts';
 import type { ChangeRecord, Holdings, RunRecord, StateRecord } from './record.ts';
@@ -20,30 +21,18 @@ export interface Counts {
 /** Gives the counts of the latest runs of a graph's namespace, so many of them. */
 export type ReadCounts = (latest: number) => Promise<readonly Counts[]>;
 
-/** What a status may change to; '' is for a state that is new. */
-const LEGAL: Readonly<Record<string, readonly string[]>> = {
-  '': ['CREATED', 'EXECUTED', 'SUCCESS', 'NEXT_CREATED_ERROR'],
-  CREATED: ['QUEUED'],
-  QUEUED: ['CREATED', 'EXECUTED', 'PRUNED', 'RETRY_CREATED', 'ERRORED'],
-  EXECUTED: ['SUCCESS', 'NEXT_CREATED_ERROR'],
-  ERRORED: ['RETRY_CREATED'],
-  NEXT_CREATED_ERROR: ['RETRY_CREATED'],
-};
-
 const PENDING = ['CREATED', 'QUEUED', 'EXECUTED'];
 const FAILED = ['ERRORED', 'NEXT_CREATED_ERROR'];
 
-/** What is wrong with the record of a state's changes. */
-function faultOfChanges({ id, status, changes, isPromised }: StateRecord): string | undefined {
-  let before = '';
-  for (const { from, to } of changes) {
-    if ((from ?? '') !== before) return `${id} changed from ${from} while it was ${before}`;
-    if (!(LEGAL[before] ?? []).includes(to)) return `${id} changed from ${before || 'nothing'} to ${to}`;
-    before = to;
-  }
-  const isWrittenAhead = isPromised && status === 'EXECUTED' && (LEGAL.EXECUTED ?? []).includes(before);
-  if (isWrittenAhead) return undefined;
-  return before === status ? undefined : `${id} is ${status}, and its last change made it ${before || 'nothing'}`;
+/** What is wrong with a state and the record of its changes. */
+function faultOfRecord({ id, status, changes, isPromised }: StateRecord): string | undefined {
+  const fault = faultOfChanges(changes);
+  if (fault !== undefined) return `${id} ${fault}`;
+  const last = changes.at(-1)?.to ?? null;
+  // In a cluster the change to EXECUTED and the one behind it are written down before the state shows the second one.
+  const isWrittenAhead = isPromised && status === 'EXECUTED' && last !== null && isAllowed({ from: status, to: last });
+  if (last === status || isWrittenAhead) return undefined;
+  return `${id} is ${status}, and its last change made it ${last ?? 'nothing'}`;
 }
 
 const countOf = (changes: readonly ChangeRecord[], cause: string) =>
@@ -143,7 +132,7 @@ export class Auditor {
     const ids = new Set(byId.keys());
     if (states.length === 0 && isAnswered) this.#ledger.isLost(`run ${run.id} has no states`);
     for (const state of states) {
-      const fault = faultOfChanges(state);
+      const fault = faultOfRecord(state);
       if (fault !== undefined) this.#ledger.faults.push(fault);
     }
     for (const [id, { claims, promises, leasedUntilMs }] of known) {
