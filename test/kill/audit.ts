@@ -22,6 +22,8 @@ export interface Counts {
 export type ReadCounts = (latest: number) => Promise<readonly Counts[]>;
 
 const PENDING = ['CREATED', 'QUEUED', 'EXECUTED'];
+/** What an executed state is once all that follows from it is there. */
+const ENDED = ['SUCCESS', 'NEXT_CREATED_ERROR'];
 const FAILED = ['ERRORED', 'NEXT_CREATED_ERROR'];
 
 /** What is wrong with a state and the record of its changes. */
@@ -38,12 +40,12 @@ function faultOfRecord({ id, status, changes, isPromised }: StateRecord): string
 const countOf = (changes: readonly ChangeRecord[], cause: string) =>
   changes.filter((change) => change.cause === cause).length;
 
-/** Whether a state stands as an answer promised. */
-function keeps(state: StateRecord, promise: Promised, ids: ReadonlySet<string>): boolean {
+/** Whether a state stands as an answer promised, among the states with these ids in a store with transactions or without. */
+function keeps(state: StateRecord, promise: Promised, ids: ReadonlySet<string>, hasTransactions: boolean): boolean {
   const { status, outputs, error, changes } = state;
   switch (promise.kind) {
     case 'executed':
-      return ['SUCCESS', 'EXECUTED', 'NEXT_CREATED_ERROR'].includes(status) && outputs?.by === promise.claim;
+      return (hasTransactions ? ENDED : [...ENDED, 'EXECUTED']).includes(status) && outputs?.by === promise.claim;
     case 'pruned':
       return status === 'PRUNED' && outputs?.by === promise.claim;
     case 'errored': {
@@ -143,7 +145,8 @@ export class Auditor {
       }
       if (countOf(state.changes, 'claim') < claims.length) this.#ledger.isLost(`a claim of ${id} is not in the record`);
       for (const promise of promises) {
-        if (!keeps(state, promise, ids)) this.#ledger.isLost(`${describe(promise)}, and is ${describeState(state)}`);
+        if (!keeps(state, promise, ids, this.#holdings.hasTransactions))
+          this.#ledger.isLost(`${describe(promise)}, and is ${describeState(state)}`);
       }
       const expired = state.changes.find(({ cause }) => cause === 'lease expired');
       if (expired !== undefined && expired.at < leasedUntilMs) {
@@ -163,10 +166,8 @@ export class Auditor {
   /** Strikes off runs that are over, if they came to what their tickets imply and their counts are right. */
   async #close(over: readonly Seen[]): Promise<number> {
     if (over.length === 0) return 0;
-    // A read of a store without transactions is no picture of one moment: what looks wrong is looked at again.
     const isWrong = ({ run, states }: Seen) => !isDeepStrictEqual(keptLines(states), impliedLines(run));
-    const doubtful = over.filter(isWrong).map(({ run }) => run);
-    const again = doubtful.length === 0 ? [] : (await this.#read(doubtful)).filter(isOver);
+    const again = await this.#secondLook(over.filter(isWrong));
     for (const { run, states } of again.filter(isWrong)) this.#ledger.faults.push(differenceOf(run, states));
     const closing = [...over.filter((one) => !isWrong(one)), ...again];
     const counts = await this.#countsOf(closing.map(({ run }) => run.id));
@@ -179,6 +180,12 @@ export class Auditor {
       this.#ledger.close(run.id, run.ticket);
     }
     return closing.length;
+  }
+
+  /** Reads runs again that looked wrong, where a read is no picture of one moment. @returns those that are over. */
+  async #secondLook(doubtful: readonly Seen[]): Promise<readonly Seen[]> {
+    if (doubtful.length === 0 || this.#holdings.hasTransactions) return doubtful;
+    return (await this.#read(doubtful.map(({ run }) => run))).filter(isOver);
   }
 
   async #countsOf(ids: readonly string[]): Promise<ReadonlyMap<string, Counts>> {

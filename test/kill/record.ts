@@ -37,6 +37,8 @@ export interface StateRecord {
 
 /** A store as it is read from outside. */
 export interface Holdings {
+  /** Whether each call changes all it changes at once, and each read sees one moment: not in a cluster. */
+  readonly hasTransactions: boolean;
   /** Every run. */
   runs(): Promise<readonly RunRecord[]>;
   /** Every state of some runs. */
@@ -109,6 +111,8 @@ export function sqliteHoldings(folder: string): Holdings {
   };
 
   return {
+    hasTransactions: true,
+
     runs: async () =>
       reading(
         (connection) =>
@@ -172,6 +176,8 @@ export async function mongoHoldings(uri: string, database: string): Promise<Hold
   const { db } = connection;
   if (db === undefined) throw new Error(`no database ${database} at ${uri}`);
   return {
+    hasTransactions: false,
+
     runs: async () => {
       const found = db.collection<{ _id: string; graph: string; store: string }>('state_manager_runs').find();
       return (await found.toArray()).map(({ _id, graph, store }) => {

@@ -5,14 +5,15 @@
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { backendsSkip } from '../support/backends.ts';
-import { type Figures, runStorm } from './storm.ts';
+import { type Figures, idlenessOf, runStorm } from './storm.ts';
 
 const FULL = { embedded: 1000, cluster: 200 };
 
-function printFigures({ kills, seconds, ...rest }: Figures): void {
+function printFigures({ kills, promises, seconds, ...rest }: Figures): void {
   const minutes = `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
   const phases = Object.entries(kills).map(([phase, count]) => [`kills: ${phase}`, count] as const);
-  const rows = [...Object.entries(rest), ...phases, ['duration', minutes]];
+  const promised = Object.entries(promises).map(([kind, count]) => [`promised: ${kind}`, count] as const);
+  const rows = [...Object.entries(rest), ...phases, ...promised, ['duration', minutes]];
   console.table(Object.fromEntries(rows.map(([name, value]) => [name, { value }])));
 }
 
@@ -37,7 +38,10 @@ const cleanUps: (() => Promise<void>)[] = [];
 const scope = { after: (cleanUp: () => Promise<void>) => void cleanUps.push(cleanUp) };
 const load = { workers: 16, openRuns: 12, wideEvery: 100 };
 try {
-  printFigures(await runStorm(scope, { cycles, seed, replicas, compiled: true, load, log: console.log }));
+  const figures = await runStorm(scope, { cycles, seed, replicas, compiled: true, load, log: console.log });
+  printFigures(figures);
+  const idleness = idlenessOf(figures, replicas === 1);
+  if (idleness.length > 0) throw new Error(`the storm proves too little: ${idleness.join('; ')}`);
 } catch (error) {
   console.error(error);
   process.exitCode = 1;

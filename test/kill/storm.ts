@@ -12,7 +12,7 @@ import { freePort, startMongo, startRedis } from '../support/backends.ts';
 import { random } from '../support/random.ts';
 import { type Scope, ServerProcess, until } from '../support/server-process.ts';
 import { Auditor, type Counts } from './audit.ts';
-import { Ledger } from './ledger.ts';
+import { Ledger, type Promised } from './ledger.ts';
 import { FIELDS, MOST_RETRIES, NODES, PARCELS, TICK, TICKS, VERTICES } from './parcels.ts';
 import { type Holdings, mongoHoldings, sqliteHoldings } from './record.ts';
 import { type Load, Workers } from './workers.ts';
@@ -36,6 +36,8 @@ export type Phase = 'first start' | 'starting' | 'first answers' | 'under load';
 export interface Figures {
   readonly cycles: number;
   readonly kills: Readonly<Record<Phase, number>>;
+  /** What the service promised with its answers, and had to keep. */
+  readonly promises: Readonly<Record<Promised['kind'], number>>;
   readonly answered: number;
   readonly unanswered: number;
   readonly late: number;
@@ -66,6 +68,14 @@ const AT_FIRST_ANSWERS = 0.2;
 const TWO_AT_ONCE = 0.15;
 const ALL_AT_ONCE = 0.1;
 const WAITS_FOR_ALL = 0.7;
+/** Its multiples are spread over the numbers below 1 as evenly as can be. */
+const GOLDEN_RATIO = (1 + Math.sqrt(5)) / 2;
+
+/** From so many cycles on, every phase was hit and every kind of promise made. */
+const LEAST_CYCLES = 30;
+/** How many calls of a cycle were answered on average, and how many runs a storm has brought to their end. */
+const LEAST_ANSWERED = 10;
+const LEAST_RUNS = 10;
 
 /** What is killed, and what looks at it from outside. */
 interface Site {
@@ -110,6 +120,7 @@ class Storm {
   readonly #folder: string;
   readonly #workers: Workers;
   readonly #random: () => number;
+  readonly #firstChance: number;
   /** How long a start takes here and now, in milliseconds. */
   #startMs = 800;
   #scheduledAtMs = 0;
@@ -124,6 +135,7 @@ class Storm {
     this.#site = site;
     this.#options = options;
     this.#random = random(seed + 1);
+    this.#firstChance = this.#random();
     this.#workers = new Workers(this.ledger, { ...site, namespace: NAMESPACE }, load, seed);
     const readCounts = (latest: number) => this.#counts(latest);
     this.auditor = new Auditor(site.holdings, this.ledger, readCounts, (failed) => this.#workers.retryByHand(failed));
@@ -184,12 +196,18 @@ class Storm {
     }
   }
 
+  /** Starts what is down, unless the storm has failed meanwhile: nobody would end it any more. */
+  #ensureRunning(servers: readonly ServerProcess[]): void {
+    if (this.#isStopped) throw new Error('the storm is over');
+    for (const server of servers) if (!server.child.isRunning) server.spawn();
+  }
+
   async #embeddedCycle(): Promise<void> {
     const [server] = this.#site.servers;
     if (server === undefined) return;
-    const chance = this.#random();
+    const chance = this.#chanceOfCycle();
     if (this.cycle % FIRST_START_EVERY === 0) await this.#killFirstStart();
-    if (!server.child.isRunning) server.spawn();
+    this.#ensureRunning([server]);
     if (chance < AT_START && this.cycle > 1) {
       await moment(this.#random() * this.#startMs * 1.1);
     } else {
@@ -203,7 +221,7 @@ class Storm {
 
   async #clusterCycle(): Promise<void> {
     const { servers } = this.#site;
-    for (const server of servers) if (!server.child.isRunning) server.spawn();
+    this.#ensureRunning(servers);
     if (this.#random() < WAITS_FOR_ALL) {
       await Promise.all(servers.map((server) => server.serves()));
     } else {
@@ -215,7 +233,12 @@ class Storm {
     const victims = chance < ALL_AT_ONCE ? servers.length : chance < ALL_AT_ONCE + TWO_AT_ONCE ? 2 : 1;
     const order = servers.map((server) => ({ server, at: this.#random() })).sort((a, b) => a.at - b.at);
     await this.#kill(order.slice(0, victims).map(({ server }) => server));
-    for (const server of servers) if (!server.child.isRunning) server.spawn();
+    this.#ensureRunning(servers);
+  }
+
+  /** From 0 on, below 1, and evenly spread over a few cycles already, so that a short storm too hits every phase. */
+  #chanceOfCycle(): number {
+    return (this.#firstChance + this.cycle * GOLDEN_RATIO) % 1;
   }
 
   /** Waits until a server serves, and learns how long that takes. */
@@ -254,7 +277,8 @@ class Storm {
     await moment(this.#random() * this.#startMs * 1.1);
     await server.kill9();
     this.kills['first start'] += 1;
-    await server.restart();
+    this.#ensureRunning([server]);
+    await server.serves();
     await new Client(server, 'first').register({ Do: { in: ['x'], out: ['y'] } });
     await server.kill9();
     const damage = await sqliteHoldings(server.dataDir).damage();
@@ -278,7 +302,7 @@ class Storm {
   async #drain(): Promise<void> {
     this.#workers.drain();
     const { servers } = this.#site;
-    for (const server of servers) if (!server.child.isRunning) server.spawn();
+    this.#ensureRunning(servers);
     await Promise.all(servers.map((server) => server.serves()));
     const isOver = async () => (await this.#look()) === 0 && this.ledger.openTickets === 0;
     await until('the end of all runs', isOver, DRAIN_MS);
@@ -286,7 +310,7 @@ class Storm {
     await this.#checkSchedule();
     // A last start finds all of it once more.
     await this.#kill(servers);
-    for (const server of servers) server.spawn();
+    this.#ensureRunning(servers);
     await Promise.all(servers.map((server) => server.serves()));
     await until('the end of all runs', isOver, DRAIN_MS);
   }
@@ -351,8 +375,27 @@ export async function runStorm(scope: Scope, options: StormOptions): Promise<Fig
   return {
     cycles: options.cycles,
     kills: storm.kills,
+    promises: storm.ledger.promises,
     ...{ answered, unanswered, late, runs: closedRuns, ticks, states: closedStates, lost, twice },
     seconds: (performance.now() - startedAt) / 1000,
     seed: options.seed,
   };
+}
+
+/**
+ * What a storm has not done that it had to do to prove anything, as sentences.
+ *
+ * @param isEmbedded whether it was on an embedded server, whose first starts are killed as well.
+ */
+export function idlenessOf(figures: Figures, isEmbedded: boolean): readonly string[] {
+  const { cycles, kills, promises, answered, runs } = figures;
+  if (cycles < LEAST_CYCLES) return [];
+  const isMeant = (phase: string) => isEmbedded || phase !== 'first start';
+  const none = (counts: object) => Object.entries(counts).filter(([, count]) => count === 0);
+  return [
+    ...none(kills).flatMap(([phase]) => (isMeant(phase) ? [`no server was killed in the phase '${phase}'`] : [])),
+    ...none(promises).map(([kind]) => `no answer promised '${kind}'`),
+    ...(answered > LEAST_ANSWERED * cycles ? [] : [`only ${answered} answers in ${cycles} cycles`]),
+    ...(runs > LEAST_RUNS ? [] : [`only ${runs} runs came to their end`]),
+  ];
 }
