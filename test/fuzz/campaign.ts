@@ -62,6 +62,12 @@ const SLACK_BYTES = 32 * 1024 * 1024;
 /** Below this, what is measured is the start of the process and not the work. */
 const LEAST_FOR_MEMORY = 2000;
 
+/** From so many requests on each call has been made in a way that has to succeed. */
+const LEAST_FOR_SUCCESS = 2000;
+
+/** Of how many requests one has made a state, at the least. */
+const REQUESTS_PER_STATE = 40;
+
 /** A request and what came of it. */
 interface Shooting {
   readonly sent: Sent;
@@ -210,14 +216,13 @@ class Campaign {
       }
       const isAlone = sent.ending !== 'answer';
       const used = isAlone ? new Wire(this.#port) : wire;
-      const { bytes, isHead } = sent;
-      const answers = sent.ending === 'answer' ? 1 : sent.ending === 'pipeline' ? (shot.amount ?? 1) : undefined;
+      const { bytes, isHead, answers } = sent;
       const exchange = await used.exchange({
         bytes,
         isHead,
         isLast: sent.ending === 'last',
         deadlineMs: LONGEST_MS + waitMs,
-        ...(answers === undefined ? {} : { answers }),
+        ...(answers === null ? {} : { answers }),
       });
       if (isAlone) used.close();
       return { sent, before, fault: faultOf(sent, exchange), exchange };
@@ -307,8 +312,20 @@ class Campaign {
     const after = await this.#target.evidence();
     const { faults, compared } = faultsOfRuns(listed, before, after);
     this.#report.data(after.states.length, compared);
+    this.#checkWork(after.states.length, compared);
     const missing = before.runs.length > listed.length ? [`${before.runs.length} runs, ${listed.length} listed`] : [];
     this.#faults.push(...[...faultsOfStates(after), ...faults, ...missing].slice(0, 20));
+  }
+
+  /** A service that refuses everything is wrong in nothing that it answers; so something has to have been done. */
+  #checkWork(states: number, comparedRuns: number): void {
+    const { requests, only } = this.#options;
+    if (only !== undefined) return;
+    if (comparedRuns === 0) this.#faults.push('no listed run could be held against its states');
+    if (states <= requests / REQUESTS_PER_STATE) this.#faults.push(`only ${states} states after ${requests} requests`);
+    if (requests < LEAST_FOR_SUCCESS) return;
+    const refused = this.#routes.filter(({ operationId }) => !this.#report.hasSucceeded(operationId));
+    this.#faults.push(...refused.map(({ operationId }) => `no call of ${operationId} was answered with 2xx`));
   }
 
   /** A GET on a path as it is: `fetch` would take out the dots of a namespace that is called `..`. */
