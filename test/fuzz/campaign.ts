@@ -1,11 +1,12 @@
 // Sends many requests at a real server, several clients at once, and judges every answer and what is left afterwards.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { sharedSettings } from '../e2e/cluster/cluster.ts';
 import { startMongo, startRedis } from '../support/backends.ts';
 import { type Json, objectAt, type Route, readRoutes } from '../support/description.ts';
+import { residentMemory } from '../support/resident-memory.ts';
 import { type Scope, type ServerProcess, startServer } from '../support/server-process.ts';
 import { dribble } from './dribble.ts';
 import {
@@ -94,14 +95,6 @@ async function startTarget(scope: Scope, backend: CampaignOptions['backend']): P
   return { server, evidence: () => evidenceInMongo(mongo.uri, settings.MONGO_DATABASE_NAME) };
 }
 
-/** The resident memory of a process in bytes; null where the system does not tell. */
-function residentBytes(pid: number): number | null {
-  const file = `/proc/${pid}/status`;
-  if (!existsSync(file)) return null;
-  const [, kilobytes] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(file, 'utf8')) ?? [];
-  return kilobytes === undefined ? null : Number(kilobytes) * 1024;
-}
-
 /** The request of a number; each has a seed of its own, so that every one can be made again alone. */
 function shotOf(shots: fc.Arbitrary<Shot>, seed: number, number: number): Shot {
   const [shot] = fc.sample(shots, { seed: seedOf(seed, number), numRuns: 1 });
@@ -174,13 +167,19 @@ class Campaign {
         const number = next;
         next += 1;
         await this.#shootNumber(wire, number);
-        if (number % sampled === 0) this.#memory.push(residentBytes(this.#target.server.pid) ?? 0);
+        if (number % sampled === 0) this.#sampleMemory();
       }
       wire.close();
     };
     await Promise.all(Array.from({ length: CLIENTS }, client));
     const fault = await slow.stop();
     if (fault !== null) this.#faults.push(fault);
+  }
+
+  /** Where the system tells of it. */
+  #sampleMemory(): void {
+    const { child, pid } = this.#target.server;
+    if (existsSync('/proc/self/status') && child.isRunning) this.#memory.push(residentMemory(pid));
   }
 
   async #shootNumber(wire: Wire, number: number): Promise<void> {

@@ -2,15 +2,15 @@
 // stands. The moments are chosen so that every phase of a server's life is hit.
 
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as moment } from 'node:timers/promises';
 import { Client } from '../e2e/client.ts';
 import { sharedSettings } from '../e2e/cluster/cluster.ts';
 import { freePort, startMongo, startRedis } from '../support/backends.ts';
+import { keepFolder, makeFolder, removeFolder } from '../support/folders.ts';
 import { random } from '../support/random.ts';
-import { type Scope, ServerProcess, until } from '../support/server-process.ts';
+import { type Scope, ServerProcess, temporaryFolder, until } from '../support/server-process.ts';
 import { Auditor, type Counts } from './audit.ts';
 import { Ledger, type Promised } from './ledger.ts';
 import { FIELDS, MOST_RETRIES, NODES, PARCELS, TICK, TICKS, VERTICES } from './parcels.ts';
@@ -271,7 +271,7 @@ class Storm {
 
   /** Kills the very first start of another server, which makes its folder, its keys and its schema, and starts it again. */
   async #killFirstStart(): Promise<void> {
-    const folder = await mkdtemp(join(this.#folder, 'first-'));
+    const folder = makeFolder('first', this.#folder);
     const server = new ServerProcess(this.#scope, folder, { settings: SETTINGS, compiled: this.#options.compiled });
     server.spawn();
     await moment(this.#random() * this.#startMs * 1.1);
@@ -283,7 +283,7 @@ class Storm {
     await server.kill9();
     const damage = await sqliteHoldings(server.dataDir).damage();
     if (damage !== '') this.ledger.isLost(`after a first start that was killed: ${damage}`);
-    await rm(folder, { recursive: true });
+    removeFolder(folder);
   }
 
   async #look(): Promise<number> {
@@ -358,18 +358,18 @@ class Storm {
  * @throws Error with the seed, the cycle and the faults; the data are kept then, in the folder that it names.
  */
 export async function runStorm(scope: Scope, options: StormOptions): Promise<Figures> {
-  const folder = await mkdtemp(join(tmpdir(), 'state-manager-kill-'));
+  const folder = await temporaryFolder(scope, 'kill');
   const makeSite = options.replicas > 1 ? clusterSite : embeddedSite;
   const storm = new Storm(scope, folder, await makeSite(scope, folder, options), options);
   const startedAt = performance.now();
   try {
     await storm.run();
   } catch (error) {
+    keepFolder(folder);
     await writeFile(join(folder, 'output.txt'), storm.outputs);
     const { seed } = options;
     throw new Error(`seed ${seed}, cycle ${storm.cycle}; the data are kept in ${folder}`, { cause: error });
   }
-  await rm(folder, { recursive: true, force: true });
   const { answered, unanswered, late, closedRuns, lost, twice } = storm.ledger;
   const { ticks, closedStates } = storm.auditor;
   return {
