@@ -71,8 +71,8 @@ const WAITS_FOR_ALL = 0.7;
 /** Its multiples are spread over the numbers below 1 as evenly as can be. */
 const GOLDEN_RATIO = (1 + Math.sqrt(5)) / 2;
 
-/** From so many cycles on, every phase was hit and every kind of promise made. */
-const LEAST_CYCLES = 30;
+/** From so many cycles on, every phase was hit and every kind of promise made; the phases of replicas are up to chance. */
+const LEAST_CYCLES = { embedded: 30, cluster: 100 };
 /** How many calls of a cycle were answered on average, and how many runs a storm has brought to their end. */
 const LEAST_ANSWERED = 10;
 const LEAST_RUNS = 10;
@@ -389,7 +389,7 @@ export async function runStorm(scope: Scope, options: StormOptions): Promise<Fig
  */
 export function idlenessOf(figures: Figures, isEmbedded: boolean): readonly string[] {
   const { cycles, kills, promises, answered, runs } = figures;
-  if (cycles < LEAST_CYCLES) return [];
+  if (cycles < (isEmbedded ? LEAST_CYCLES.embedded : LEAST_CYCLES.cluster)) return [];
   const isMeant = (phase: string) => isEmbedded || phase !== 'first start';
   const none = (counts: object) => Object.entries(counts).filter(([, count]) => count === 0);
   return [
