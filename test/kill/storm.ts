@@ -148,6 +148,9 @@ class Storm {
     try {
       await Promise.race([working, this.#killAll()]);
       await Promise.race([working, this.#drain()]);
+    } catch (error) {
+      this.#workers.giveUp();
+      throw error;
     } finally {
       this.#isStopped = true;
       this.#workers.stop();

@@ -64,6 +64,7 @@ export class Workers {
   #ready: Promise<unknown> | undefined;
   #isStopped = false;
   #isDraining = false;
+  #hasGivenUp = false;
 
   constructor(ledger: Ledger, place: Place, load: Load, seed: number) {
     this.#ledger = ledger;
@@ -85,6 +86,12 @@ export class Workers {
 
   stop(): void {
     this.#isStopped = true;
+  }
+
+  /** Stops also those who wait for an answer that never comes, because no server will be started again. */
+  giveUp(): void {
+    this.#hasGivenUp = true;
+    this.stop();
   }
 
   /** Asks for a retry by hand, unless it is asked for already. */
@@ -131,6 +138,7 @@ export class Workers {
     for (let isRepeated = false; ; isRepeated = true) {
       const answer = await this.#tried<Body>(path, body, headers);
       if (answer !== undefined) return { ...answer, isRepeated };
+      if (this.#hasGivenUp) throw new Error('the storm has failed');
       await this.#someServer();
     }
   }
