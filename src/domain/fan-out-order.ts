@@ -11,7 +11,7 @@ function comparePlaces(a: Place, b: Place): number {
 
 /**
  * Orders two states under one owner as their outputs were given: by the index of the output, from the outermost
- * fan-out in. Protocol section 5, "fan-out order".
+ * fan-out in. docs/protocol.md, "The exact rules": "The order of the list".
  *
  * @param a the places of the states on the way from the owner (left out) to the first state (included).
  * @param b the same for the second.

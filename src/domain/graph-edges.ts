@@ -49,7 +49,7 @@ export function orderEdges(vertices: VertexMap): Edges {
 
 /**
  * The edges along which a state can lead to a join: `next_nodes`, and from what a vertex unites to that vertex where
- * no vertex names it as next. Protocol section 5, Unites, "can still lead to".
+ * no vertex names it as next: docs/protocol.md, "The exact rules".
  */
 export function leadEdges(vertices: VertexMap): Edges {
   const named = namedVertices(vertices);
@@ -57,8 +57,8 @@ export function leadEdges(vertices: VertexMap): Edges {
 }
 
 /**
- * The edges of a state's path: a unites vertex follows what it unites and nothing else. Protocol section 5, "past N
- * the path is the path to U, then U, then N".
+ * The edges of a state's path: a unites vertex follows what it unites and nothing else. docs/protocol.md, "The exact
+ * rules": "Its parents are those of u, and u".
  */
 export function pathEdges(vertices: VertexMap): Edges {
   return edgesOf(vertices, ({ unites }) => unites === null, always);

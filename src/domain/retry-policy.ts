@@ -10,7 +10,7 @@ function baseDelayMs(policy: RetryPolicy, retry: number): number {
 }
 
 /**
- * The delay before a retry; protocol section 4, `retry_policy`.
+ * The delay before a retry: docs/protocol.md, "Retry policy".
  *
  * EXPONENTIAL is factor * exponent^(retry - 1), LINEAR factor * retry, FIXED the factor. FULL_JITTER is uniform in
  * [0, base], EQUAL_JITTER base/2 plus uniform in [0, base/2]. The cap comes last.

@@ -1,4 +1,4 @@
-/** Every status that a state can have; protocol section 2. */
+/** Every status that a state can have: docs/protocol.md, "States and runs". */
 export const STATE_STATUSES = [
   'CREATED',
   'QUEUED',

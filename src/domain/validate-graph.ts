@@ -1,5 +1,5 @@
-// The faults of a template that can be seen without knowing the registered nodes; protocol section 4. All of them are
-// found at once, of very many the first. Each rule looks at the graph as it is, and leaves out what another rule already reports.
+// The faults of a template that can be seen without knowing the registered nodes: docs/protocol.md, "Structure". All of
+// them are found at once, of very many the first. Each rule looks at the graph as it is, and leaves out what another rule already reports.
 
 import { type Fault, fault, firstFaults, unknownName } from './fault.ts';
 import type { GraphDefinition, Vertex } from './graph.ts';

@@ -1,5 +1,5 @@
-// The faults of a template against the nodes that runtimes registered; protocol section 4. They make a template
-// INVALID, they do not refuse it.
+// The faults of a template against the nodes that runtimes registered: docs/protocol.md, "Validation". They make a
+// template INVALID, they do not refuse it.
 
 import { compileGraph } from './compile-graph.ts';
 import { type Fault, fault, firstFaults, unknownName } from './fault.ts';

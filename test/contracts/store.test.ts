@@ -1,12 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { openSqliteStore } from '../../src/adapters/sqlite/store.ts';
+import { makeFolder, removeFolder } from '../support/folders.ts';
 import type { OpenedStore } from './store/opened.ts';
 import { testStore } from './store/suites.ts';
 
 async function openSqlite(): Promise<OpenedStore> {
-  const folder = await mkdtemp(join(tmpdir(), 'state-manager-store-'));
+  const folder = makeFolder('store');
   let store = openSqliteStore(folder);
   return {
     store,
@@ -17,7 +15,7 @@ async function openSqlite(): Promise<OpenedStore> {
     },
     close: async () => {
       await store.close();
-      await rm(folder, { recursive: true });
+      removeFolder(folder);
     },
   };
 }

@@ -20,7 +20,7 @@ test('a known error carries the status of its code, its message and its facts', 
   assert.deepEqual(new KnownError('STATE_NOT_FOUND', 'State not found').facts, {});
 });
 
-/** Protocol sections 3 to 6. */
+/** docs/protocol.md, "Rules of every call": the table of errors. */
 const statuses = [
   ['INVALID_API_KEY', 401],
   ['GRAPH_NOT_FOUND', 404],

@@ -9,7 +9,7 @@ import {
   stepsTo,
 } from '../../src/domain/status.ts';
 
-/** Protocol section 2. */
+/** docs/protocol.md, "States and runs". */
 const CLASSES: Readonly<Record<StateStatus, StatusClass>> = {
   CREATED: 'pending',
   QUEUED: 'pending',

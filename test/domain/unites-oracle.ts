@@ -1,5 +1,6 @@
-// Protocol section 5, "Unites", word for word and by brute force: from the states of a run (vertex, parents, status,
-// outputs) and the definition as it was put alone. It knows no key and imports nothing of the code that it judges.
+// docs/protocol.md, "The exact rules", sentence by sentence and by brute force: from the states of a run (vertex,
+// parents, status, outputs) and the definition as it was put alone. It knows no key and imports nothing of the code that
+// it judges. What stands in double quotes is from there.
 
 /** A vertex as it was put. */
 export interface OracleVertex {
@@ -67,7 +68,7 @@ export class Oracle {
   readonly #joins: readonly (readonly [string, NonNullable<OracleVertex['unites']>])[];
   readonly #targets: ReadonlySet<string>;
   readonly #named: ReadonlySet<string>;
-  /** "along `next_nodes`, and along U'->M for a unites vertex M that no vertex names as next". */
+  /** "along `next_nodes`", and "from a vertex U′ to a join M that unites U′, if nobody names M as next". */
   readonly #edges: ReadonlyMap<string, readonly string[]>;
   readonly #reached = new Map<string, ReadonlySet<string>>();
   /** Each state's parents, by list of facts and then by id: asked for again and again while one list is judged. */
@@ -209,7 +210,7 @@ export class Oracle {
     });
   }
 
-  /** "every state under u counts", those at or past a join of the same U left out. */
+  /** "every state under u can lead to it", but "The states at or behind another join of the same U are left out of that". */
   #waitedForWithoutName(state: Place, owner: Fact): boolean {
     const at = state.parents.indexOf(owner);
     if (at < 0) return false;
@@ -225,7 +226,7 @@ export class Oracle {
     );
   }
 
-  /** "can still lead to N" */
+  /** "A state can lead to N if there is a way from its vertex to N" */
   #counts(state: Place, owner: Fact, join: string): boolean {
     if (!state.parents.includes(owner)) return false;
     if (!this.#named.has(join)) return this.#waitedForWithoutName(state, owner);
@@ -237,7 +238,10 @@ export class Oracle {
     });
   }
 
-  /** "an errored state holds N back ... unless every way from it to N passes through an ALL_DONE join below U" */
+  /**
+   * "An errored state holds an `ALL_SUCCESS` join back", but "if each way from it to N passes through an `ALL_DONE` join
+   * that is itself below U: that one has absorbed the failure".
+   */
   #failureComesThrough(state: Place, owner: Fact, join: string): boolean {
     if (!this.#counts(state, owner, join)) return false;
     if (!this.#named.has(join)) return true;
@@ -271,7 +275,7 @@ export class Oracle {
   }
 
   /**
-   * "the JSON array of that field over all SUCCESS states of that vertex under u", of those that N waits for: where a
+   * "a JSON list with that field of each `SUCCESS` state that the vertex has under u", of those that N waits for: where a
    * vertex runs both below u and past another join of U, N could have the second kind only by chance.
    */
   #collected(

@@ -28,7 +28,7 @@ interface Case {
 
 const FORMS = 'write ${{ vertex.outputs.field }} or ${{ store.key }}';
 
-/** Every fault of protocol section 4, "Structure errors", and what is no fault though it looks like one. */
+/** Every fault of docs/protocol.md, "Structure" and "Placeholders", and what is no fault though it looks like one. */
 const cases: readonly Case[] = [
   { what: 'one vertex', vertices: [vertex('a')], faults: [] },
   {
@@ -493,7 +493,7 @@ test("names of every object's own are names as any other", () => {
   assert.deepEqual(graph.joins.get('valueOf')?.collects, ['hasOwnProperty']);
 });
 
-/** Every path from the root to a vertex; to a join it is the path to what that unites, then that (section 5). */
+/** Every path from the root to a vertex; to a join it is the path to what that unites, then that. */
 function pathsTo(vertices: readonly UncheckedVertex[], identifier: string): readonly (readonly string[])[] {
   const found = vertices.find((one) => one.identifier === identifier);
   const before = found?.unites

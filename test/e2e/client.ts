@@ -11,6 +11,8 @@ export interface ClaimedState {
   readonly inputs: Texts;
   readonly claim: string;
   readonly lease_expires_at: string | null;
+  /** 0 for a first attempt. */
+  readonly retry_count: number;
 }
 
 /** A run as the list shows it. */

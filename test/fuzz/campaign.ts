@@ -1,11 +1,12 @@
 // Sends many requests at a real server, several clients at once, and judges every answer and what is left afterwards.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { sharedSettings } from '../e2e/cluster/cluster.ts';
 import { startMongo, startRedis } from '../support/backends.ts';
 import { type Json, objectAt, type Route, readRoutes } from '../support/description.ts';
+import { residentMemory } from '../support/resident-memory.ts';
 import { type Scope, type ServerProcess, startServer } from '../support/server-process.ts';
 import { dribble } from './dribble.ts';
 import {
@@ -62,6 +63,12 @@ const SLACK_BYTES = 32 * 1024 * 1024;
 /** Below this, what is measured is the start of the process and not the work. */
 const LEAST_FOR_MEMORY = 2000;
 
+/** From so many requests on each call has been made in a way that has to succeed. */
+const LEAST_FOR_SUCCESS = 2000;
+
+/** Of how many requests one has made a state, at the least. */
+const REQUESTS_PER_STATE = 40;
+
 /** A request and what came of it. */
 interface Shooting {
   readonly sent: Sent;
@@ -86,14 +93,6 @@ async function startTarget(scope: Scope, backend: CampaignOptions['backend']): P
   const settings = { ...sharedSettings(mongo.uri, redis.url), LOG_LEVEL: 'info' };
   const server = await startServer(scope, { settings });
   return { server, evidence: () => evidenceInMongo(mongo.uri, settings.MONGO_DATABASE_NAME) };
-}
-
-/** The resident memory of a process in bytes; null where the system does not tell. */
-function residentBytes(pid: number): number | null {
-  const file = `/proc/${pid}/status`;
-  if (!existsSync(file)) return null;
-  const [, kilobytes] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(file, 'utf8')) ?? [];
-  return kilobytes === undefined ? null : Number(kilobytes) * 1024;
 }
 
 /** The request of a number; each has a seed of its own, so that every one can be made again alone. */
@@ -168,13 +167,19 @@ class Campaign {
         const number = next;
         next += 1;
         await this.#shootNumber(wire, number);
-        if (number % sampled === 0) this.#memory.push(residentBytes(this.#target.server.pid) ?? 0);
+        if (number % sampled === 0) this.#sampleMemory();
       }
       wire.close();
     };
     await Promise.all(Array.from({ length: CLIENTS }, client));
     const fault = await slow.stop();
     if (fault !== null) this.#faults.push(fault);
+  }
+
+  /** Where the system tells of it. */
+  #sampleMemory(): void {
+    const { child, pid } = this.#target.server;
+    if (existsSync('/proc/self/status') && child.isRunning) this.#memory.push(residentMemory(pid));
   }
 
   async #shootNumber(wire: Wire, number: number): Promise<void> {
@@ -210,14 +215,13 @@ class Campaign {
       }
       const isAlone = sent.ending !== 'answer';
       const used = isAlone ? new Wire(this.#port) : wire;
-      const { bytes, isHead } = sent;
-      const answers = sent.ending === 'answer' ? 1 : sent.ending === 'pipeline' ? (shot.amount ?? 1) : undefined;
+      const { bytes, isHead, answers } = sent;
       const exchange = await used.exchange({
         bytes,
         isHead,
         isLast: sent.ending === 'last',
         deadlineMs: LONGEST_MS + waitMs,
-        ...(answers === undefined ? {} : { answers }),
+        ...(answers === null ? {} : { answers }),
       });
       if (isAlone) used.close();
       return { sent, before, fault: faultOf(sent, exchange), exchange };
@@ -307,8 +311,20 @@ class Campaign {
     const after = await this.#target.evidence();
     const { faults, compared } = faultsOfRuns(listed, before, after);
     this.#report.data(after.states.length, compared);
+    this.#checkWork(after.states.length, compared);
     const missing = before.runs.length > listed.length ? [`${before.runs.length} runs, ${listed.length} listed`] : [];
     this.#faults.push(...[...faultsOfStates(after), ...faults, ...missing].slice(0, 20));
+  }
+
+  /** A service that refuses everything is wrong in nothing that it answers; so something has to have been done. */
+  #checkWork(states: number, comparedRuns: number): void {
+    const { requests, only } = this.#options;
+    if (only !== undefined) return;
+    if (comparedRuns === 0) this.#faults.push('no listed run could be held against its states');
+    if (states <= requests / REQUESTS_PER_STATE) this.#faults.push(`only ${states} states after ${requests} requests`);
+    if (requests < LEAST_FOR_SUCCESS) return;
+    const refused = this.#routes.filter(({ operationId }) => !this.#report.hasSucceeded(operationId));
+    this.#faults.push(...refused.map(({ operationId }) => `no call of ${operationId} was answered with 2xx`));
   }
 
   /** A GET on a path as it is: `fetch` would take out the dots of a namespace that is called `..`. */

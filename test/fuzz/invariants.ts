@@ -2,13 +2,9 @@
 
 import { DatabaseSync } from 'node:sqlite';
 import mongoose from 'mongoose';
+import { archivedChanges } from '../support/archived-changes.ts';
 import { until } from '../support/server-process.ts';
-
-/** One change of a state's status. */
-interface Move {
-  readonly from: string | null;
-  readonly to: string;
-}
+import { faultOfChanges, type StatusChange } from '../support/transitions.ts';
 
 /** A state with the record of its changes, in their order. */
 interface StateRecord {
@@ -16,7 +12,7 @@ interface StateRecord {
   readonly run: string;
   readonly status: string;
   readonly claim: string | null;
-  readonly moves: readonly Move[];
+  readonly changes: readonly StatusChange[];
 }
 
 /** What is stored. */
@@ -37,18 +33,6 @@ export interface ListedRun {
   readonly total_count: number;
 }
 
-/** Section 2 of docs/protocol.md: from which status a state comes to which; null where it comes into being. */
-const ALLOWED: Readonly<Record<string, readonly (string | null)[]>> = {
-  CREATED: [null, 'QUEUED'],
-  QUEUED: ['CREATED'],
-  EXECUTED: [null, 'QUEUED'],
-  SUCCESS: [null, 'EXECUTED'],
-  NEXT_CREATED_ERROR: [null, 'EXECUTED'],
-  PRUNED: ['QUEUED'],
-  ERRORED: ['QUEUED'],
-  RETRY_CREATED: ['QUEUED', 'ERRORED', 'NEXT_CREATED_ERROR'],
-};
-
 const CLASSES = {
   pending_count: ['CREATED', 'QUEUED', 'EXECUTED'],
   success_count: ['SUCCESS', 'PRUNED'],
@@ -62,7 +46,7 @@ export function evidenceInSqlite(file: string): Evidence {
   try {
     // One transaction, so that all of it is of one moment.
     connection.exec('BEGIN');
-    const moves = Map.groupBy(
+    const changes = Map.groupBy(
       connection.prepare('SELECT state, from_status, to_status FROM change ORDER BY cursor').all(),
       ({ state }) => String(state),
     );
@@ -80,7 +64,7 @@ export function evidenceInSqlite(file: string): Evidence {
         run: String(run),
         status: String(status),
         claim: textOrNull(claim),
-        moves: (moves.get(String(id)) ?? []).map(({ from_status, to_status }) => {
+        changes: (changes.get(String(id)) ?? []).map(({ from_status, to_status }) => {
           return { from: textOrNull(from_status), to: String(to_status) };
         }),
       })),
@@ -95,7 +79,7 @@ interface MongoState {
   readonly run: string;
   readonly status: string;
   readonly claim?: string;
-  readonly changes: readonly Move[];
+  readonly changes: readonly StatusChange[];
 }
 
 /** Reads a database of MongoDB, once all that was promised in it is there. */
@@ -113,20 +97,14 @@ export async function evidenceInMongo(uri: string, databaseName: string): Promis
       );
       return counts.every((count) => count === 0);
     });
-    const archived = await database
-      .collection<{ _id: string; state: string; changes: readonly Move[] }>('state_manager_changes')
-      .find()
-      .toArray();
-    // `_id` ends with the number of the first change.
-    archived.sort((a, b) => Number(a._id.split(':')[1]) - Number(b._id.split(':')[1]));
-    const earlier = Map.groupBy(archived, ({ state }) => state);
+    const earlier = await archivedChanges<StatusChange>(database, {});
     const found = await states.find({}, { projection: { run: 1, status: 1, claim: 1, changes: 1 } }).toArray();
     const runs = await database.collection<{ _id: string }>('state_manager_runs').find().project({ _id: 1 }).toArray();
     return {
       runs: runs.map(({ _id }) => String(_id)),
       states: found.map(({ _id, run, status, claim, changes }) => {
-        const moves = [...(earlier.get(_id) ?? []).flatMap((one) => one.changes), ...changes];
-        return { id: _id, run, status, claim: claim ?? null, moves };
+        const all = [...(earlier.get(_id) ?? []), ...changes];
+        return { id: _id, run, status, claim: claim ?? null, changes: all };
       }),
     };
   } finally {
@@ -134,17 +112,13 @@ export async function evidenceInMongo(uri: string, databaseName: string): Promis
   }
 }
 
-function faultsOfState({ id, status, claim, moves }: StateRecord): string[] {
+function faultsOfState({ id, status, claim, changes }: StateRecord): string[] {
   const faults: string[] = [];
-  if (!(status in ALLOWED)) faults.push(`state ${id} has the status ${status}`);
   if ((claim !== null) !== (status === 'QUEUED')) faults.push(`state ${id} is ${status} with the claim ${claim}`);
-  let before: string | null = null;
-  for (const [index, { from, to }] of moves.entries()) {
-    const isLegal = ALLOWED[to]?.includes(from) === true && from === before && (index === 0 || from !== null);
-    if (!isLegal) faults.push(`state ${id} goes from ${from} to ${to}, and was ${before}`);
-    before = to;
-  }
-  if (before !== status) faults.push(`state ${id} is ${status}, and its record ends with ${before}`);
+  const fault = faultOfChanges(changes);
+  if (fault !== undefined) faults.push(`state ${id} ${fault}`);
+  const last = changes.at(-1)?.to;
+  if (last !== status) faults.push(`state ${id} is ${status}, and its record ends with ${last}`);
   return faults;
 }
 

@@ -95,6 +95,9 @@ export function faultOf(sent: Sent, { answers, ending, tookMs }: Exchange): stri
     if (fault !== null) return `${fault}: ${answer.body.toString('utf8', 0, 1000)}`;
   }
   if (ending === 'late') return `no end after ${Math.round(tookMs)} ms`;
-  const isAnswered = answers.length > 0 || sent.ending === 'last';
-  return isAnswered ? null : 'the connection was closed without an answer';
+  const missing = (sent.answers ?? 0) - answers.length;
+  // An answer may say that nothing behind it will be answered.
+  const isLast = answers.at(-1)?.headers.get('connection') === 'close';
+  if (missing <= 0 || isLast) return null;
+  return `the connection was closed with ${missing} of ${sent.answers} answers missing`;
 }

@@ -26,6 +26,7 @@ export class Report {
   readonly #statuses = new Map<number, number>();
   readonly #title: string;
   readonly #startedMs = performance.now();
+  readonly #succeeded = new Set<string>();
   #requests = 0;
   #data = '';
 
@@ -42,9 +43,15 @@ export class Report {
     for (const one of classesOf(exchange)) row.statuses.set(one, (row.statuses.get(one) ?? 0) + 1);
     for (const { status } of exchange?.answers ?? []) {
       this.#statuses.set(status, (this.#statuses.get(status) ?? 0) + 1);
+      if (shot.route !== null && status >= 200 && status < 300) this.#succeeded.add(shot.route.operationId);
     }
     row.slowestMs = Math.max(row.slowestMs, exchange?.tookMs ?? 0);
     this.#kinds.set(shot.kind, (this.#kinds.get(shot.kind) ?? 0) + 1);
+  }
+
+  /** Whether a call of openapi.yaml was answered with 2xx at least once. */
+  hasSucceeded(operationId: string): boolean {
+    return this.#succeeded.has(operationId);
   }
 
   /** Keeps what was found in the database. */

@@ -1,7 +1,7 @@
 /** `npm run test:fuzz -- --requests 100000 --seed 7 --backend mongo`, or `--only 4711` for one request alone. */
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import type { Scope } from '../support/server-process.ts';
+import { withScope } from '../support/server-process.ts';
 import { type CampaignOptions, runCampaign } from './campaign.ts';
 
 const { values } = parseArgs({
@@ -30,16 +30,10 @@ function optionsGiven(): CampaignOptions {
   };
 }
 
-const cleanUps: (() => Promise<void>)[] = [];
-const scope: Scope = { after: (cleanUp) => cleanUps.push(cleanUp) };
 const options = optionsGiven();
 console.log(`seed ${options.seed}`);
-try {
-  const { faults, summary } = await runCampaign(scope, options);
-  console.log(summary);
-  for (const fault of faults) console.error(`\n${fault}`);
-  console.log(faults.length === 0 ? 'nothing found' : `${faults.length} faults`);
-  process.exitCode = faults.length === 0 ? 0 : 1;
-} finally {
-  for (const cleanUp of cleanUps.reverse()) await cleanUp();
-}
+const { faults, summary } = await withScope((scope) => runCampaign(scope, options));
+console.log(summary);
+for (const fault of faults) console.error(`\n${fault}`);
+console.log(faults.length === 0 ? 'nothing found' : `${faults.length} faults`);
+process.exitCode = faults.length === 0 ? 0 : 1;

@@ -45,7 +45,12 @@ export interface Shot {
 }
 
 /** A request as it goes out, with what is needed to judge what comes back. */
-export type Sent = Pick<Shot, 'kind' | 'ending' | 'route'> & { readonly bytes: Buffer; readonly isHead: boolean };
+export type Sent = Pick<Shot, 'kind' | 'ending' | 'route'> & {
+  readonly bytes: Buffer;
+  readonly isHead: boolean;
+  /** How many answers belong to it; null where nobody can tell. */
+  readonly answers: number | null;
+};
 
 const KEY = '@key';
 
@@ -455,7 +460,7 @@ export function bytesOf(shot: Shot, pool: Pool, key: string): Sent {
   const isHead = method === 'HEAD';
   if (kind === 'garbage') {
     const bytes = typeof body === 'string' ? Buffer.from(body, 'latin1') : (body ?? Buffer.alloc(0));
-    return { kind, ending, route, isHead, bytes };
+    return { kind, ending, route, isHead, bytes, answers: null };
   }
   const inBody = (name: string) => JSON.stringify(name).slice(1, -1);
   const content = typeof body === 'string' ? Buffer.from(pool.resolve(body, inBody)) : body;
@@ -470,8 +475,8 @@ export function bytesOf(shot: Shot, pool: Pool, key: string): Sent {
   ];
   const head = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`);
   const whole = content === null ? head : Buffer.concat([head, content]);
-  if (ending === 'cut')
-    return { kind, ending, route, isHead, bytes: whole.subarray(0, Math.min(amount, whole.length)) };
-  if (ending === 'pipeline') return { kind, ending, route, isHead, bytes: Buffer.concat(Array(amount).fill(whole)) };
-  return { kind, ending, route, isHead, bytes: whole };
+  const sent = { kind, ending, route, isHead };
+  if (ending === 'cut') return { ...sent, bytes: whole.subarray(0, Math.min(amount, whole.length)), answers: null };
+  if (ending === 'pipeline') return { ...sent, bytes: Buffer.concat(Array(amount).fill(whole)), answers: amount };
+  return { ...sent, bytes: whole, answers: ending === 'answer' ? 1 : null };
 }

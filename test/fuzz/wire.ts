@@ -67,6 +67,9 @@ function firstAnswer(bytes: Buffer, isHead: boolean): { answer: WireAnswer; leng
 /** How long a caller that has nothing more to send waits for an answer before it says so, in milliseconds. */
 const LAST_MS = 50;
 
+/** One turn of the clock that deadlines are counted on, in milliseconds. */
+const TURN_MS = 50;
+
 /** What is sent, and what is waited for. */
 export interface Sending {
   readonly bytes: Buffer;
@@ -75,6 +78,7 @@ export interface Sending {
   readonly isHead?: boolean;
   /** Whether nothing more is to be sent: the other side sees the end, and the exchange ends with the connection. */
   readonly isLast?: boolean;
+  /** How long it may take on a machine that is not overloaded. */
   readonly deadlineMs: number;
 }
 
@@ -143,7 +147,7 @@ export class Wire {
     const chunks: Buffer[] = [];
     return new Promise((resolve, reject) => {
       const end = (settle: () => void) => {
-        clearTimeout(timer);
+        clearInterval(timer);
         clearImmediate(check);
         clearTimeout(last);
         socket.removeListener('data', onData).removeListener('close', onClose);
@@ -155,11 +159,14 @@ export class Wire {
           if (isOver || sending.isLast) this.close();
           resolve({ answers, ending, tookMs: performance.now() - startedMs });
         });
-      // Where this process stood still, what has come meanwhile is read before it counts as late.
+      // Counted in turns of this process: where the whole machine stands still, a service has no time to answer either.
+      // What has come meanwhile is read before it counts as late.
       let check: NodeJS.Immediate | undefined;
-      const timer = setTimeout(() => {
-        check = setImmediate(() => finish('late'));
-      }, sending.deadlineMs);
+      let turns = Math.ceil(sending.deadlineMs / TURN_MS);
+      const timer = setInterval(() => {
+        turns -= 1;
+        if (turns === 0) check = setImmediate(() => finish('late'));
+      }, TURN_MS);
       const onClose = () => finish('closed');
       // The service stops its answer when the caller ends first; what is not whole is never answered without an end.
       const last = sending.isLast === true ? setTimeout(() => socket.end(), LAST_MS) : undefined;

@@ -146,6 +146,21 @@ async function claimOne(server: ServerProcess, namespace: string, node: string):
   return { graph_name: GRAPH, run_id, state_id, claim, node, key: KEY, fanoutId: 'retry-of-a' };
 }
 
+async function triggerA(server: ServerProcess, key: string): Promise<void> {
+  await call(server, 'POST', `/v0/namespace/${A}/graph/${GRAPH}/trigger`, {}, { 'idempotency-key': key });
+}
+
+/** Starts a run in A. @returns the oldest state there that nobody had claimed, claimed. */
+async function startedIn(server: ServerProcess, key: string): Promise<Names> {
+  await triggerA(server, key);
+  return claimOne(server, A, 'NodeOfA');
+}
+
+async function answerIn(server: ServerProcess, names: Names, how: string, body: object): Promise<void> {
+  const path = `/v0/namespace/${A}/state/${names.state_id}/${how}`;
+  await call(server, 'POST', path, { ...body, claim: names.claim });
+}
+
 async function inhabit(server: ServerProcess): Promise<Inhabited> {
   await call(server, 'PUT', `/v0/namespace/${A}/nodes/`, registration('NodeOfA'));
   await call(server, 'PUT', `/v0/namespace/${N}/nodes/`, registration('NodeOfN'));
@@ -154,19 +169,14 @@ async function inhabit(server: ServerProcess): Promise<Inhabited> {
     nodes: [vertex(A, 'NodeOfA', 'a', { next_nodes: ['b'] }), vertex(N, 'NodeOfN', 'b')],
     retry_policy: { max_retries: 0 },
   });
-  const started = async (key: string) => {
-    await call(server, 'POST', `/v0/namespace/${A}/graph/${GRAPH}/trigger`, {}, { 'idempotency-key': key });
-    return claimOne(server, A, 'NodeOfA');
-  };
-  const answer = (names: Names, how: string, body: object) =>
-    call(server, 'POST', `/v0/namespace/${A}/state/${names.state_id}/${how}`, { ...body, claim: names.claim });
-
-  const ended = await started('key-1');
-  await answer(ended, 'executed', { outputs: [{ y: 'the-output-of-a' }] });
+  const ended = await startedIn(server, 'key-1');
+  await answerIn(server, ended, 'executed', { outputs: [{ y: 'the-output-of-a' }] });
   const abroad = await claimOne(server, N, 'NodeOfN');
-  const failed = await started('key-2');
-  await answer(failed, 'errored', { error: 'the-error-of-a' });
-  const claimed = await started(KEY);
+  const failed = await startedIn(server, 'key-2');
+  await answerIn(server, failed, 'errored', { error: 'the-error-of-a' });
+  const claimed = await startedIn(server, KEY);
+  // What nobody has claimed yet is what a claim could take.
+  await triggerA(server, 'key-waiting');
   return { server, things: { claimed, failed, ended }, abroad };
 }
 
@@ -213,7 +223,7 @@ function testIsolation(title: string, start: (scope: Scope) => Promise<ServerPro
       assert.deepEqual(await visible(inhabited), earlier);
     };
 
-    test('through their own namespace, the names lead to something', async () => {
+    test('through their own namespace, the names lead to something that can be read', async () => {
       const { server, things } = inhabited;
       for (const route of ROUTES.filter(({ method, path }) => method === 'GET' && /_name|_id/.test(path))) {
         const names = route.operationId === 'readSecrets' ? things.claimed : things.ended;
@@ -272,6 +282,28 @@ function testIsolation(title: string, start: (scope: Scope) => Promise<ServerPro
       ] as const) {
         const body = { outputs: [{ y: '1' }], claim };
         await call(server, 'POST', `/v0/namespace/${namespace}/state/${state_id}/executed`, body);
+      }
+    });
+
+    test('after all of it, what nobody had claimed can be claimed where it is', async () => {
+      const { server } = inhabited;
+      const waiting = await claimOne(server, A, 'NodeOfA');
+      await answerIn(server, waiting, 'executed', { outputs: [{ y: '1' }] });
+    });
+
+    // Last, because the calls do what they say.
+    test('through their own namespace, the names lead to something that can be changed', async () => {
+      const { server } = inhabited;
+      const asked: { readonly route: Route; readonly names: Names }[] = [];
+      for (const route of ROUTES.filter((one) => one.method !== 'GET' && one.operationId !== 'registerNodes')) {
+        const names = await startedIn(server, `own-${route.operationId}`);
+        if (route.operationId === 'retryState') await answerIn(server, names, 'errored', { error: 'e' });
+        asked.push({ route, names });
+      }
+      await triggerA(server, 'own-waiting');
+      for (const { route, names } of asked) {
+        const [real, unreal] = [await ask(server, route, A, names), await ask(server, route, A, NOTHING)];
+        assert.notEqual(real[0], unreal[0], route.operationId);
       }
     });
   });

@@ -1,6 +1,7 @@
 // Holds what the store has against what the workers were told, and what is over against what it had to come to.
 
 import { isDeepStrictEqual } from 'node:util';
+import { faultOfChanges, isAllowed } from '../support/transitions.ts';
 import type { KnownState, Ledger, Promised } from './ledger.ts';
 import { fateOf, impliedBy, lineOf, PARCELS, TICK, TICKS } from './parcels.ts';
 import type { ChangeRecord, Holdings, RunRecord, StateRecord } from './record.ts';
@@ -20,41 +21,31 @@ export interface Counts {
 /** Gives the counts of the latest runs of a graph's namespace, so many of them. */
 export type ReadCounts = (latest: number) => Promise<readonly Counts[]>;
 
-/** What a status may change to; '' is for a state that is new. */
-const LEGAL: Readonly<Record<string, readonly string[]>> = {
-  '': ['CREATED', 'EXECUTED', 'SUCCESS', 'NEXT_CREATED_ERROR'],
-  CREATED: ['QUEUED'],
-  QUEUED: ['CREATED', 'EXECUTED', 'PRUNED', 'RETRY_CREATED', 'ERRORED'],
-  EXECUTED: ['SUCCESS', 'NEXT_CREATED_ERROR'],
-  ERRORED: ['RETRY_CREATED'],
-  NEXT_CREATED_ERROR: ['RETRY_CREATED'],
-};
-
 const PENDING = ['CREATED', 'QUEUED', 'EXECUTED'];
+/** What an executed state is once all that follows from it is there. */
+const ENDED = ['SUCCESS', 'NEXT_CREATED_ERROR'];
 const FAILED = ['ERRORED', 'NEXT_CREATED_ERROR'];
 
-/** What is wrong with the record of a state's changes. */
-function faultOfChanges({ id, status, changes, isPromised }: StateRecord): string | undefined {
-  let before = '';
-  for (const { from, to } of changes) {
-    if ((from ?? '') !== before) return `${id} changed from ${from} while it was ${before}`;
-    if (!(LEGAL[before] ?? []).includes(to)) return `${id} changed from ${before || 'nothing'} to ${to}`;
-    before = to;
-  }
-  const isWrittenAhead = isPromised && status === 'EXECUTED' && (LEGAL.EXECUTED ?? []).includes(before);
-  if (isWrittenAhead) return undefined;
-  return before === status ? undefined : `${id} is ${status}, and its last change made it ${before || 'nothing'}`;
+/** What is wrong with a state and the record of its changes. */
+function faultOfRecord({ id, status, changes, isPromised }: StateRecord): string | undefined {
+  const fault = faultOfChanges(changes);
+  if (fault !== undefined) return `${id} ${fault}`;
+  const last = changes.at(-1)?.to ?? null;
+  // In a cluster the change to EXECUTED and the one behind it are written down before the state shows the second one.
+  const isWrittenAhead = isPromised && status === 'EXECUTED' && last !== null && isAllowed({ from: status, to: last });
+  if (last === status || isWrittenAhead) return undefined;
+  return `${id} is ${status}, and its last change made it ${last ?? 'nothing'}`;
 }
 
 const countOf = (changes: readonly ChangeRecord[], cause: string) =>
   changes.filter((change) => change.cause === cause).length;
 
-/** Whether a state stands as an answer promised. */
-function keeps(state: StateRecord, promise: Promised, ids: ReadonlySet<string>): boolean {
+/** Whether a state stands as an answer promised, among the states with these ids in a store with transactions or without. */
+function keeps(state: StateRecord, promise: Promised, ids: ReadonlySet<string>, hasTransactions: boolean): boolean {
   const { status, outputs, error, changes } = state;
   switch (promise.kind) {
     case 'executed':
-      return ['SUCCESS', 'EXECUTED', 'NEXT_CREATED_ERROR'].includes(status) && outputs?.by === promise.claim;
+      return (hasTransactions ? ENDED : [...ENDED, 'EXECUTED']).includes(status) && outputs?.by === promise.claim;
     case 'pruned':
       return status === 'PRUNED' && outputs?.by === promise.claim;
     case 'errored': {
@@ -143,7 +134,7 @@ export class Auditor {
     const ids = new Set(byId.keys());
     if (states.length === 0 && isAnswered) this.#ledger.isLost(`run ${run.id} has no states`);
     for (const state of states) {
-      const fault = faultOfChanges(state);
+      const fault = faultOfRecord(state);
       if (fault !== undefined) this.#ledger.faults.push(fault);
     }
     for (const [id, { claims, promises, leasedUntilMs }] of known) {
@@ -154,7 +145,8 @@ export class Auditor {
       }
       if (countOf(state.changes, 'claim') < claims.length) this.#ledger.isLost(`a claim of ${id} is not in the record`);
       for (const promise of promises) {
-        if (!keeps(state, promise, ids)) this.#ledger.isLost(`${describe(promise)}, and is ${describeState(state)}`);
+        if (!keeps(state, promise, ids, this.#holdings.hasTransactions))
+          this.#ledger.isLost(`${describe(promise)}, and is ${describeState(state)}`);
       }
       const expired = state.changes.find(({ cause }) => cause === 'lease expired');
       if (expired !== undefined && expired.at < leasedUntilMs) {
@@ -174,10 +166,8 @@ export class Auditor {
   /** Strikes off runs that are over, if they came to what their tickets imply and their counts are right. */
   async #close(over: readonly Seen[]): Promise<number> {
     if (over.length === 0) return 0;
-    // A read of a store without transactions is no picture of one moment: what looks wrong is looked at again.
     const isWrong = ({ run, states }: Seen) => !isDeepStrictEqual(keptLines(states), impliedLines(run));
-    const doubtful = over.filter(isWrong).map(({ run }) => run);
-    const again = doubtful.length === 0 ? [] : (await this.#read(doubtful)).filter(isOver);
+    const again = await this.#secondLook(over.filter(isWrong));
     for (const { run, states } of again.filter(isWrong)) this.#ledger.faults.push(differenceOf(run, states));
     const closing = [...over.filter((one) => !isWrong(one)), ...again];
     const counts = await this.#countsOf(closing.map(({ run }) => run.id));
@@ -190,6 +180,12 @@ export class Auditor {
       this.#ledger.close(run.id, run.ticket);
     }
     return closing.length;
+  }
+
+  /** Reads runs again that looked wrong, where a read is no picture of one moment. @returns those that are over. */
+  async #secondLook(doubtful: readonly Seen[]): Promise<readonly Seen[]> {
+    if (doubtful.length === 0 || this.#holdings.hasTransactions) return doubtful;
+    return (await this.#read(doubtful.map(({ run }) => run))).filter(isOver);
   }
 
   async #countsOf(ids: readonly string[]): Promise<ReadonlyMap<string, Counts>> {

@@ -50,6 +50,14 @@ export class Ledger {
   late = 0;
   /** States that were handed out again while somebody held them, and starts that made two runs. */
   twice = 0;
+  /** How many promises were made, by their kind. */
+  readonly promises: Record<Promised['kind'], number> = {
+    executed: 0,
+    pruned: 0,
+    'put off': 0,
+    errored: 0,
+    'retried by hand': 0,
+  };
   /** Promises that the store does not keep. */
   lost = 0;
 
@@ -143,6 +151,7 @@ export class Ledger {
       this.isTwice(`${state} was answered as ${promise.kind} twice`);
     }
     promises.push(promise);
+    this.promises[promise.kind] += 1;
   }
 
   /** Everything that is known of the states of a run, as it stands now. */

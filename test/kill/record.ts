@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import mongoose from 'mongoose';
 import type { Texts } from '../e2e/client.ts';
+import { archivedChanges } from '../support/archived-changes.ts';
+import type { StatusChange } from '../support/transitions.ts';
 
 /** A run. */
 export interface RunRecord {
@@ -13,11 +15,9 @@ export interface RunRecord {
   readonly ticket: string;
 }
 
-/** One change of a state's status. */
-export interface ChangeRecord {
+/** One change of a state's status, with when and why. */
+export interface ChangeRecord extends StatusChange {
   readonly at: number;
-  readonly from: string | null;
-  readonly to: string;
   readonly cause: string;
 }
 
@@ -37,6 +37,8 @@ export interface StateRecord {
 
 /** A store as it is read from outside. */
 export interface Holdings {
+  /** Whether each call changes all it changes at once, and each read sees one moment: not in a cluster. */
+  readonly hasTransactions: boolean;
   /** Every run. */
   runs(): Promise<readonly RunRecord[]>;
   /** Every state of some runs. */
@@ -109,6 +111,8 @@ export function sqliteHoldings(folder: string): Holdings {
   };
 
   return {
+    hasTransactions: true,
+
     runs: async () =>
       reading(
         (connection) =>
@@ -161,6 +165,8 @@ export function sqliteHoldings(folder: string): Holdings {
 interface StateDocument extends Omit<StateRow, 'id'> {
   readonly _id: string;
   readonly changes: readonly ChangeRecord[];
+  /** How many earlier changes are kept elsewhere. */
+  readonly archived: number;
   readonly todo?: unknown;
 }
 
@@ -170,6 +176,8 @@ export async function mongoHoldings(uri: string, database: string): Promise<Hold
   const { db } = connection;
   if (db === undefined) throw new Error(`no database ${database} at ${uri}`);
   return {
+    hasTransactions: false,
+
     runs: async () => {
       const found = db.collection<{ _id: string; graph: string; store: string }>('state_manager_runs').find();
       return (await found.toArray()).map(({ _id, graph, store }) => {
@@ -180,8 +188,12 @@ export async function mongoHoldings(uri: string, database: string): Promise<Hold
     states: async (runs) => {
       const collection = db.collection<StateDocument>('state_manager_states');
       const found = await collection.find({ run: { $in: [...runs] } }).toArray();
+      const moved = found.filter(({ archived }) => archived > 0).map(({ _id }) => _id);
+      const earlier = await archivedChanges<ChangeRecord>(db, { state: { $in: moved } });
       return found.map((state) => {
-        const { _id: id, run, identifier, status, inputs, outputs, error = null, changes, todo } = state;
+        const { _id: id, run, identifier, status, inputs, outputs, error = null, archived, todo } = state;
+        // A change may be moved between the two reads: what is not in the state was in the archive before.
+        const changes = [...(earlier.get(id) ?? []).slice(0, archived), ...state.changes];
         const parsed = { inputs: texts(inputs), outputs: texts(outputs) };
         return { id, run, identifier, status, ...parsed, error, changes, isPromised: todo !== undefined };
       });

@@ -5,14 +5,16 @@
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { backendsSkip } from '../support/backends.ts';
-import { type Figures, runStorm } from './storm.ts';
+import { withScope } from '../support/server-process.ts';
+import { type Figures, idlenessOf, runStorm } from './storm.ts';
 
 const FULL = { embedded: 1000, cluster: 200 };
 
-function printFigures({ kills, seconds, ...rest }: Figures): void {
+function printFigures({ kills, promises, seconds, ...rest }: Figures): void {
   const minutes = `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
   const phases = Object.entries(kills).map(([phase, count]) => [`kills: ${phase}`, count] as const);
-  const rows = [...Object.entries(rest), ...phases, ['duration', minutes]];
+  const promised = Object.entries(promises).map(([kind, count]) => [`promised: ${kind}`, count] as const);
+  const rows = [...Object.entries(rest), ...phases, ...promised, ['duration', minutes]];
   console.table(Object.fromEntries(rows.map(([name, value]) => [name, { value }])));
 }
 
@@ -33,14 +35,14 @@ const missing = replicas > 1 ? backendsSkip({ own: true }) : false;
 if (missing !== false) throw new Error(`three replicas cannot be run: it ${missing}`);
 
 console.log(`kill storm: ${cycles} cycles, ${replicas > 1 ? `${replicas} replicas` : 'embedded'}, seed ${seed}`);
-const cleanUps: (() => Promise<void>)[] = [];
-const scope = { after: (cleanUp: () => Promise<void>) => void cleanUps.push(cleanUp) };
 const load = { workers: 16, openRuns: 12, wideEvery: 100 };
+const options = { cycles, seed, replicas, compiled: true, load, log: console.log };
 try {
-  printFigures(await runStorm(scope, { cycles, seed, replicas, compiled: true, load, log: console.log }));
+  const figures = await withScope((scope) => runStorm(scope, options));
+  printFigures(figures);
+  const idleness = idlenessOf(figures, replicas === 1);
+  if (idleness.length > 0) throw new Error(`the storm proves too little: ${idleness.join('; ')}`);
 } catch (error) {
   console.error(error);
   process.exitCode = 1;
-} finally {
-  for (const cleanUp of cleanUps.reverse()) await cleanUp();
 }

@@ -2,17 +2,17 @@
 // stands. The moments are chosen so that every phase of a server's life is hit.
 
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as moment } from 'node:timers/promises';
 import { Client } from '../e2e/client.ts';
 import { sharedSettings } from '../e2e/cluster/cluster.ts';
 import { freePort, startMongo, startRedis } from '../support/backends.ts';
+import { keepFolder, makeFolder, removeFolder } from '../support/folders.ts';
 import { random } from '../support/random.ts';
-import { type Scope, ServerProcess, until } from '../support/server-process.ts';
+import { type Scope, ServerProcess, temporaryFolder, until } from '../support/server-process.ts';
 import { Auditor, type Counts } from './audit.ts';
-import { Ledger } from './ledger.ts';
+import { Ledger, type Promised } from './ledger.ts';
 import { FIELDS, MOST_RETRIES, NODES, PARCELS, TICK, TICKS, VERTICES } from './parcels.ts';
 import { type Holdings, mongoHoldings, sqliteHoldings } from './record.ts';
 import { type Load, Workers } from './workers.ts';
@@ -36,6 +36,8 @@ export type Phase = 'first start' | 'starting' | 'first answers' | 'under load';
 export interface Figures {
   readonly cycles: number;
   readonly kills: Readonly<Record<Phase, number>>;
+  /** What the service promised with its answers, and had to keep. */
+  readonly promises: Readonly<Record<Promised['kind'], number>>;
   readonly answered: number;
   readonly unanswered: number;
   readonly late: number;
@@ -66,6 +68,14 @@ const AT_FIRST_ANSWERS = 0.2;
 const TWO_AT_ONCE = 0.15;
 const ALL_AT_ONCE = 0.1;
 const WAITS_FOR_ALL = 0.7;
+/** Its multiples are spread over the numbers below 1 as evenly as can be. */
+const GOLDEN_RATIO = (1 + Math.sqrt(5)) / 2;
+
+/** From so many cycles on, every phase was hit and every kind of promise made; the phases of replicas are up to chance. */
+const LEAST_CYCLES = { embedded: 30, cluster: 100 };
+/** How many calls of a cycle were answered on average, and how many runs a storm has brought to their end. */
+const LEAST_ANSWERED = 10;
+const LEAST_RUNS = 10;
 
 /** What is killed, and what looks at it from outside. */
 interface Site {
@@ -110,6 +120,7 @@ class Storm {
   readonly #folder: string;
   readonly #workers: Workers;
   readonly #random: () => number;
+  readonly #firstChance: number;
   /** How long a start takes here and now, in milliseconds. */
   #startMs = 800;
   #scheduledAtMs = 0;
@@ -124,6 +135,7 @@ class Storm {
     this.#site = site;
     this.#options = options;
     this.#random = random(seed + 1);
+    this.#firstChance = this.#random();
     this.#workers = new Workers(this.ledger, { ...site, namespace: NAMESPACE }, load, seed);
     const readCounts = (latest: number) => this.#counts(latest);
     this.auditor = new Auditor(site.holdings, this.ledger, readCounts, (failed) => this.#workers.retryByHand(failed));
@@ -136,6 +148,9 @@ class Storm {
     try {
       await Promise.race([working, this.#killAll()]);
       await Promise.race([working, this.#drain()]);
+    } catch (error) {
+      this.#workers.giveUp();
+      throw error;
     } finally {
       this.#isStopped = true;
       this.#workers.stop();
@@ -184,12 +199,18 @@ class Storm {
     }
   }
 
+  /** Starts what is down, unless the storm has failed meanwhile: nobody would end it any more. */
+  #ensureRunning(servers: readonly ServerProcess[]): void {
+    if (this.#isStopped) throw new Error('the storm is over');
+    for (const server of servers) if (!server.child.isRunning) server.spawn();
+  }
+
   async #embeddedCycle(): Promise<void> {
     const [server] = this.#site.servers;
     if (server === undefined) return;
-    const chance = this.#random();
+    const chance = this.#chanceOfCycle();
     if (this.cycle % FIRST_START_EVERY === 0) await this.#killFirstStart();
-    if (!server.child.isRunning) server.spawn();
+    this.#ensureRunning([server]);
     if (chance < AT_START && this.cycle > 1) {
       await moment(this.#random() * this.#startMs * 1.1);
     } else {
@@ -203,7 +224,7 @@ class Storm {
 
   async #clusterCycle(): Promise<void> {
     const { servers } = this.#site;
-    for (const server of servers) if (!server.child.isRunning) server.spawn();
+    this.#ensureRunning(servers);
     if (this.#random() < WAITS_FOR_ALL) {
       await Promise.all(servers.map((server) => server.serves()));
     } else {
@@ -215,7 +236,12 @@ class Storm {
     const victims = chance < ALL_AT_ONCE ? servers.length : chance < ALL_AT_ONCE + TWO_AT_ONCE ? 2 : 1;
     const order = servers.map((server) => ({ server, at: this.#random() })).sort((a, b) => a.at - b.at);
     await this.#kill(order.slice(0, victims).map(({ server }) => server));
-    for (const server of servers) if (!server.child.isRunning) server.spawn();
+    this.#ensureRunning(servers);
+  }
+
+  /** From 0 on, below 1, and evenly spread over a few cycles already, so that a short storm too hits every phase. */
+  #chanceOfCycle(): number {
+    return (this.#firstChance + this.cycle * GOLDEN_RATIO) % 1;
   }
 
   /** Waits until a server serves, and learns how long that takes. */
@@ -248,18 +274,19 @@ class Storm {
 
   /** Kills the very first start of another server, which makes its folder, its keys and its schema, and starts it again. */
   async #killFirstStart(): Promise<void> {
-    const folder = await mkdtemp(join(this.#folder, 'first-'));
+    const folder = makeFolder('first', this.#folder);
     const server = new ServerProcess(this.#scope, folder, { settings: SETTINGS, compiled: this.#options.compiled });
     server.spawn();
     await moment(this.#random() * this.#startMs * 1.1);
     await server.kill9();
     this.kills['first start'] += 1;
-    await server.restart();
+    this.#ensureRunning([server]);
+    await server.serves();
     await new Client(server, 'first').register({ Do: { in: ['x'], out: ['y'] } });
     await server.kill9();
     const damage = await sqliteHoldings(server.dataDir).damage();
     if (damage !== '') this.ledger.isLost(`after a first start that was killed: ${damage}`);
-    await rm(folder, { recursive: true });
+    removeFolder(folder);
   }
 
   async #look(): Promise<number> {
@@ -278,7 +305,7 @@ class Storm {
   async #drain(): Promise<void> {
     this.#workers.drain();
     const { servers } = this.#site;
-    for (const server of servers) if (!server.child.isRunning) server.spawn();
+    this.#ensureRunning(servers);
     await Promise.all(servers.map((server) => server.serves()));
     const isOver = async () => (await this.#look()) === 0 && this.ledger.openTickets === 0;
     await until('the end of all runs', isOver, DRAIN_MS);
@@ -286,7 +313,7 @@ class Storm {
     await this.#checkSchedule();
     // A last start finds all of it once more.
     await this.#kill(servers);
-    for (const server of servers) server.spawn();
+    this.#ensureRunning(servers);
     await Promise.all(servers.map((server) => server.serves()));
     await until('the end of all runs', isOver, DRAIN_MS);
   }
@@ -334,25 +361,44 @@ class Storm {
  * @throws Error with the seed, the cycle and the faults; the data are kept then, in the folder that it names.
  */
 export async function runStorm(scope: Scope, options: StormOptions): Promise<Figures> {
-  const folder = await mkdtemp(join(tmpdir(), 'state-manager-kill-'));
+  const folder = await temporaryFolder(scope, 'kill');
   const makeSite = options.replicas > 1 ? clusterSite : embeddedSite;
   const storm = new Storm(scope, folder, await makeSite(scope, folder, options), options);
   const startedAt = performance.now();
   try {
     await storm.run();
   } catch (error) {
+    keepFolder(folder);
     await writeFile(join(folder, 'output.txt'), storm.outputs);
     const { seed } = options;
     throw new Error(`seed ${seed}, cycle ${storm.cycle}; the data are kept in ${folder}`, { cause: error });
   }
-  await rm(folder, { recursive: true, force: true });
   const { answered, unanswered, late, closedRuns, lost, twice } = storm.ledger;
   const { ticks, closedStates } = storm.auditor;
   return {
     cycles: options.cycles,
     kills: storm.kills,
+    promises: storm.ledger.promises,
     ...{ answered, unanswered, late, runs: closedRuns, ticks, states: closedStates, lost, twice },
     seconds: (performance.now() - startedAt) / 1000,
     seed: options.seed,
   };
+}
+
+/**
+ * What a storm has not done that it had to do to prove anything, as sentences.
+ *
+ * @param isEmbedded whether it was on an embedded server, whose first starts are killed as well.
+ */
+export function idlenessOf(figures: Figures, isEmbedded: boolean): readonly string[] {
+  const { cycles, kills, promises, answered, runs } = figures;
+  if (cycles < (isEmbedded ? LEAST_CYCLES.embedded : LEAST_CYCLES.cluster)) return [];
+  const isMeant = (phase: string) => isEmbedded || phase !== 'first start';
+  const none = (counts: object) => Object.entries(counts).filter(([, count]) => count === 0);
+  return [
+    ...none(kills).flatMap(([phase]) => (isMeant(phase) ? [`no server was killed in the phase '${phase}'`] : [])),
+    ...none(promises).map(([kind]) => `no answer promised '${kind}'`),
+    ...(answered > LEAST_ANSWERED * cycles ? [] : [`only ${answered} answers in ${cycles} cycles`]),
+    ...(runs > LEAST_RUNS ? [] : [`only ${runs} runs came to their end`]),
+  ];
 }

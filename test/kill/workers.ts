@@ -43,6 +43,9 @@ const ASKS_AGAIN = 0.1;
 /** How many starts carry an Idempotency-Key. */
 const KEYED = 0.7;
 
+/** How long all servers may be down: also for two starts of another one, on a machine that does much else. */
+const SERVES_MS = 120_000;
+
 /** The work of a state: its vertex and what it is done on. */
 export function workOf(identifier: string, x: string): string {
   return `${identifier} ${x}`;
@@ -61,6 +64,7 @@ export class Workers {
   #ready: Promise<unknown> | undefined;
   #isStopped = false;
   #isDraining = false;
+  #hasGivenUp = false;
 
   constructor(ledger: Ledger, place: Place, load: Load, seed: number) {
     this.#ledger = ledger;
@@ -82,6 +86,12 @@ export class Workers {
 
   stop(): void {
     this.#isStopped = true;
+  }
+
+  /** Stops also those who wait for an answer that never comes, because no server will be started again. */
+  giveUp(): void {
+    this.#hasGivenUp = true;
+    this.stop();
   }
 
   /** Asks for a retry by hand, unless it is asked for already. */
@@ -128,6 +138,7 @@ export class Workers {
     for (let isRepeated = false; ; isRepeated = true) {
       const answer = await this.#tried<Body>(path, body, headers);
       if (answer !== undefined) return { ...answer, isRepeated };
+      if (this.#hasGivenUp) throw new Error('the storm has failed');
       await this.#someServer();
     }
   }
@@ -142,6 +153,7 @@ export class Workers {
     this.#ready ??= until(
       'some server',
       async () => this.#isStopped || (await Promise.all(this.#place.urls.map(serves))).includes(true),
+      SERVES_MS,
     ).finally(() => {
       this.#ready = undefined;
     });
@@ -189,7 +201,7 @@ export class Workers {
     const { identifier, inputs, claim } = state;
     const { x = '' } = inputs;
     const work = workOf(identifier, x);
-    const isFirst = !('retry_count' in state) || state.retry_count === 0;
+    const isFirst = state.retry_count === 0;
     switch (fateOf(identifier, x)) {
       case 'pruned':
         return this.#answer(state, 'prune', { data: { by: claim } }, { kind: 'pruned', claim });

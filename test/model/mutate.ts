@@ -4,11 +4,13 @@
  *
  * `-- --only 3` takes the breaks of invariant 3, `-- --only 3.2` that one.
  */
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { cpSync, existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { makeFolder, removeFolder } from '../support/folders.ts';
+import { Child } from '../support/server-process.ts';
 import { applyEdit, type Mutation, parseMutations } from './mutation-list.ts';
 import type { TestOutcome } from './outcome-reporter.ts';
 
@@ -23,6 +25,9 @@ const NOT_COPIED: ReadonlySet<string> = new Set(['node_modules', '.git', 'dist',
 const LONGEST_TEST_MS = 60_000;
 const LONGEST_FILE_MS = 180_000;
 
+/** How long that process may take to end what it has started, in milliseconds. */
+const LONGEST_END_MS = 5_000;
+
 type Verdict = 'caught' | 'skipped' | 'SURVIVED' | 'NOT TESTED';
 
 interface Row {
@@ -35,24 +40,37 @@ interface Row {
 
 /** Copies the project to a folder of its own. */
 function makeCopy(): string {
-  const copy = mkdtempSync(join(tmpdir(), 'state-manager-mutations-'));
+  const copy = makeFolder('mutations');
   const filter = (path: string) => !NOT_COPIED.has(relative(ROOT, path));
   cpSync(ROOT, copy, { recursive: true, filter });
   symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
   return copy;
 }
 
+/** Waits for the end of a process; one that takes too long is ended with all that it has started. */
+async function endOf(child: Child): Promise<'ended' | 'late'> {
+  const within = async (ms: number) => Promise.race([child.exited.then(() => true), pause(ms, false, { ref: false })]);
+  if (await within(LONGEST_FILE_MS)) return 'ended';
+  // What it has started is in its group, or is ended by it.
+  child.signal('SIGTERM');
+  await within(LONGEST_END_MS);
+  child.kill();
+  return 'late';
+}
+
 /** Runs some tests of a file in a copy, all of them where none is named; what became of each. */
-function runTests(copy: string, file: string, titles: readonly string[]): readonly TestOutcome[] {
+async function runTests(copy: string, file: string, titles: readonly string[]): Promise<readonly TestOutcome[]> {
   const patterns = titles.map((title) => `--test-name-pattern=/(^| )${RegExp.escape(title)}$/`);
   const limits = ['--test-isolation=none', '--test-force-exit', `--test-timeout=${LONGEST_TEST_MS}`];
   const report = join(copy, 'outcomes.jsonl');
-  const { error } = spawnSync(
-    process.execPath,
-    ['--test', ...limits, `--test-reporter=${REPORTER}`, `--test-reporter-destination=${report}`, ...patterns, file],
-    { cwd: copy, stdio: 'ignore', timeout: LONGEST_FILE_MS },
-  );
-  if (error !== undefined) return titles.map((title) => ({ title, kind: 'broken', message: error.message }));
+  // That of the run before must not be taken for this one's.
+  rmSync(report, { force: true });
+  const reporting = [`--test-reporter=${REPORTER}`, `--test-reporter-destination=${report}`];
+  const args = ['--test', ...limits, ...reporting, ...patterns, file];
+  const child = new Child(spawn(process.execPath, args, { cwd: copy, stdio: 'ignore', detached: true }), true);
+  const broken = (message: string) => titles.map((title): TestOutcome => ({ title, kind: 'broken', message }));
+  if ((await endOf(child)) === 'late') return broken(`no end after ${LONGEST_FILE_MS / 1000} s`);
+  if (!existsSync(report)) return broken('the process of the tests has ended without a report');
   const lines = readFileSync(report, 'utf8').split('\n').filter(Boolean);
   return lines.map((line): TestOutcome => JSON.parse(line));
 }
@@ -70,7 +88,7 @@ function obstacle(mutation: Mutation, unbroken: readonly TestOutcome[]): Pick<Ro
 }
 
 /** Breaks the copy, runs the test, and mends the copy again. */
-function tryOut(copy: string, mutation: Mutation): Pick<Row, 'verdict' | 'why'> {
+async function tryOut(copy: string, mutation: Mutation): Promise<Pick<Row, 'verdict' | 'why'>> {
   const { edits, testFile, testTitle } = mutation;
   const sources = new Map(edits.map(({ file }) => [file, readFileSync(join(copy, file), 'utf8')]));
   try {
@@ -78,7 +96,7 @@ function tryOut(copy: string, mutation: Mutation): Pick<Row, 'verdict' | 'why'> 
       const path = join(copy, edit.file);
       writeFileSync(path, applyEdit(readFileSync(path, 'utf8'), edit));
     }
-    const outcomes = runTests(copy, testFile, [testTitle]);
+    const outcomes = await runTests(copy, testFile, [testTitle]);
     if (outcomes.some(({ title, kind }) => title === testTitle && kind === 'failed'))
       return { verdict: 'caught', why: '' };
     const broken = outcomes.find(({ kind }) => kind === 'broken');
@@ -89,9 +107,9 @@ function tryOut(copy: string, mutation: Mutation): Pick<Row, 'verdict' | 'why'> 
   }
 }
 
-function timed(mutation: Mutation, act: () => Pick<Row, 'verdict' | 'why'>): Row {
+async function timed(mutation: Mutation, act: () => Promise<Pick<Row, 'verdict' | 'why'>>): Promise<Row> {
   const startMs = performance.now();
-  const { verdict, why } = act();
+  const { verdict, why } = await act();
   const row = { mutation, verdict, why, seconds: (performance.now() - startMs) / 1000 };
   console.log(lineOf(row));
   return row;
@@ -104,21 +122,22 @@ function lineOf({ mutation, verdict, why, seconds }: Row): string {
 }
 
 /** Runs the tests of some breaks in one file while nothing is broken. */
-function runUnbroken(copy: string, file: string, group: readonly Mutation[]): readonly TestOutcome[] {
-  const outcomes = runTests(copy, file, [...new Set(group.map(({ testTitle }) => testTitle))]);
+async function runUnbroken(copy: string, file: string, group: readonly Mutation[]): Promise<readonly TestOutcome[]> {
+  const outcomes = await runTests(copy, file, [...new Set(group.map(({ testTitle }) => testTitle))]);
   // Where tests are chosen by their titles, a skipped suite is not told of.
   return outcomes.length > 0 ? outcomes : runTests(copy, file, []);
 }
 
-function tryAll(copy: string, mutations: readonly Mutation[]): Row[] {
+async function tryAll(copy: string, mutations: readonly Mutation[]): Promise<readonly Row[]> {
   const groups = Map.groupBy(mutations, ({ testFile }) => testFile);
-  const unbroken = new Map([...groups].map(([file, group]) => [file, runUnbroken(copy, file, group)]));
-  return mutations.map((mutation) =>
-    timed(mutation, () => {
-      const outcomes = unbroken.get(mutation.testFile) ?? [];
-      return obstacle(mutation, outcomes) ?? tryOut(copy, mutation);
-    }),
-  );
+  const unbroken = new Map<string, readonly TestOutcome[]>();
+  for (const [file, group] of groups) unbroken.set(file, await runUnbroken(copy, file, group));
+  const rows: Row[] = [];
+  for (const mutation of mutations) {
+    const outcomes = unbroken.get(mutation.testFile) ?? [];
+    rows.push(await timed(mutation, async () => obstacle(mutation, outcomes) ?? tryOut(copy, mutation)));
+  }
+  return rows;
 }
 
 function chosen(): readonly Mutation[] {
@@ -129,12 +148,12 @@ function chosen(): readonly Mutation[] {
   return mutations;
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const mutations = chosen();
   const startMs = performance.now();
   const copy = makeCopy();
   try {
-    const rows = tryAll(copy, mutations);
+    const rows = await tryAll(copy, mutations);
     const count = (verdict: Verdict) => rows.filter((row) => row.verdict === verdict).length;
     const seconds = Math.round((performance.now() - startMs) / 1000);
     const counts = (['caught', 'SURVIVED', 'NOT TESTED', 'skipped'] as const).map(
@@ -143,8 +162,8 @@ function main(): void {
     console.log(`\n${rows.length} breaks in ${seconds} s: ${counts.join(', ')}`);
     process.exitCode = count('SURVIVED') + count('NOT TESTED') === 0 ? 0 : 1;
   } finally {
-    rmSync(copy, { recursive: true });
+    removeFolder(copy);
   }
 }
 
-main();
+await main();

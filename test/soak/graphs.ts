@@ -85,23 +85,24 @@ export const STARTED_GRAPHS: readonly [SoakGraph, ...SoakGraph[]] = [
   },
 ];
 
-/** The others: for the long polls, and those that start themselves. */
-export const OTHER_GRAPHS: readonly Omit<SoakGraph, 'share'>[] = [
-  ...range(RARE_NODES).map((index) => ({
-    name: rareGraph(index),
-    definition: graph([vertex('rare', rareNode(index), INPUT)]),
-  })),
-  ...range(CRON_GRAPHS).map((index) => ({
+/** The graphs for the long polls. */
+export const POLLED_GRAPHS: readonly Omit<SoakGraph, 'share'>[] = range(RARE_NODES).map((index) => ({
+  name: rareGraph(index),
+  definition: graph([vertex('rare', rareNode(index), INPUT)]),
+}));
+
+/** The graphs that start themselves, or, where they are paused, do not. */
+export const cronGraphs = (enabled: boolean): readonly Omit<SoakGraph, 'share'>[] =>
+  range(CRON_GRAPHS).map((index) => ({
     name: `cron-${index}`,
     definition: graph(
       [
         vertex('first', 'CronFirst', INPUT, ['last']),
         vertex('last', 'CronLast', { text: '${{ first.outputs.text }}' }),
       ],
-      { triggers: [{ type: 'CRON', value: { expression: '* * * * *' } }] },
+      { triggers: [{ type: 'CRON', value: { expression: '* * * * *', enabled } }] },
     ),
-  })),
-];
+  }));
 
 /** The nodes that the workers serve. */
 export const WORKED_NODES: readonly string[] = [

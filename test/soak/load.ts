@@ -5,14 +5,16 @@ import { random, range } from '../support/random.ts';
 import { type Call, openCaller } from './calls.ts';
 import {
   BRANCHES,
+  cronGraphs,
   LAST_NODES,
   NAMESPACE,
   NODES,
-  OTHER_GRAPHS,
+  POLLED_GRAPHS,
   RARE,
   RARE_NODES,
   rareGraph,
   rareNode,
+  type SoakGraph,
   STARTED_GRAPHS,
   WORKED_NODES,
 } from './graphs.ts';
@@ -29,6 +31,9 @@ const WORKER_WAIT_MS = 5_000;
 const LONGEST_POLL_MS = 60_000;
 const AFTER_FAULT_MS = 500;
 const CONNECTIONS = 64;
+
+/** So many runs are looked at for pending ones at the end: seconds of them. */
+const LATEST_RUNS = 1000;
 
 /** How often runs are started, in milliseconds. */
 const START_EVERY_MS = 20;
@@ -56,8 +61,10 @@ export interface Load {
   takeLatencies(): readonly number[];
   /** What went wrong first, for the reader. */
   firstFault(): string | undefined;
-  /** Starts no more runs; all else goes on. */
-  stopStarting(): void;
+  /** Starts no more runs, and pauses those that start themselves; all else goes on. */
+  stopStarting(): Promise<void>;
+  /** How many of the latest runs have not ended, as the server tells. */
+  pendingRuns(): Promise<number>;
   /** Hangs up. */
   close(): void;
 }
@@ -72,14 +79,27 @@ interface Claimed {
 const BASE = `/v0/namespace/${NAMESPACE}`;
 const OUTPUT = { text: 'an output of a usual length' };
 
+/** @throws Error when the server refuses it. */
+async function put(call: Call, path: string, body: unknown): Promise<void> {
+  const { status, body: answer } = await call('PUT', `${BASE}/${path}`, body);
+  if (status >= 300) throw new Error(`PUT ${path}: ${status} ${JSON.stringify(answer)}`);
+}
+
+async function putGraphs(call: Call, graphs: readonly Omit<SoakGraph, 'share'>[]): Promise<void> {
+  for (const { name, definition } of graphs) await put(call, `graph/${name}`, definition);
+}
+
 /** Registers the nodes and stores the graphs. @throws Error when the server refuses one. */
 async function prepare(call: Call): Promise<void> {
-  const put = async (path: string, body: unknown) => {
-    const { status, body: answer } = await call('PUT', `${BASE}/${path}`, body);
-    if (status >= 300) throw new Error(`PUT ${path}: ${status} ${JSON.stringify(answer)}`);
-  };
-  await put('nodes/', { runtime_name: 'soak', nodes: NODES });
-  for (const { name, definition } of [...STARTED_GRAPHS, ...OTHER_GRAPHS]) await put(`graph/${name}`, definition);
+  await put(call, 'nodes/', { runtime_name: 'soak', nodes: NODES });
+  await putGraphs(call, [...STARTED_GRAPHS, ...POLLED_GRAPHS, ...cronGraphs(true)]);
+}
+
+/** How many of the latest runs are pending. */
+async function pendingRuns(call: Call): Promise<number> {
+  const { body } = await call('GET', `${BASE}/runs/1/${LATEST_RUNS}`);
+  const { runs } = body as { readonly runs: readonly { readonly status: string }[] };
+  return runs.filter(({ status }) => status === 'PENDING').length;
 }
 
 /** Which graph is started next, by the shares of the graphs. */
@@ -219,7 +239,11 @@ export async function startLoad(url: string, key: string, runsPerSecond: number,
     counts: () => ({ ...traffic.counts }),
     takeLatencies: () => traffic.takeLatencies(),
     firstFault: () => traffic.firstFault,
-    stopStarting,
+    stopStarting: async () => {
+      stopStarting();
+      await putGraphs(calls.call, cronGraphs(false));
+    },
+    pendingRuns: () => pendingRuns(calls.call),
     close() {
       traffic.isOn = false;
       stopStarting();

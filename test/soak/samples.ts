@@ -21,12 +21,6 @@ export interface Sample {
   readonly states: number;
 }
 
-/** Resident memory of a process, in bytes. @throws Error when the process is gone. */
-export function residentMemory(pid: number): number {
-  const [, kib] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-  return Number(kib) * 1024;
-}
-
 /** How many file descriptors a process has open. */
 export function openDescriptors(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;

@@ -7,10 +7,11 @@
 import { parseArgs } from 'node:util';
 import { sharedSettings } from '../e2e/cluster/cluster.ts';
 import { startMongo, startRedis } from '../support/backends.ts';
-import { type Scope, type ServerProcess, startServer, until } from '../support/server-process.ts';
+import { residentMemory } from '../support/resident-memory.ts';
+import { type Scope, type ServerProcess, startServer, until, withScope } from '../support/server-process.ts';
 import { type Load, startLoad } from './load.ts';
 import { measureRows } from './rows.ts';
-import { cpuSeconds, folderSize, openDescriptors, quantile, residentMemory, type Sample } from './samples.ts';
+import { cpuSeconds, folderSize, openDescriptors, quantile, type Sample } from './samples.ts';
 import { judge, type Verdict } from './verdicts.ts';
 
 const SAMPLE_EVERY_MS = 1_000;
@@ -126,11 +127,12 @@ async function observe(server: ServerProcess, { minutes, backend }: Options, loa
   return record;
 }
 
-/** Lets the runs that are under way end. @returns how many did not. */
+/** Lets the runs that are under way end, also those that started themselves. @returns how many of the others did not. */
 async function drain(load: Load): Promise<number> {
-  load.stopStarting();
+  await load.stopStarting();
   const leftOver = () => load.counts().started - load.counts().ended;
-  await until('all runs ended', () => leftOver() === 0, DRAIN_MS).catch(() => {});
+  const isOver = async () => leftOver() === 0 && (await load.pendingRuns()) === 0;
+  await until('all runs ended', isOver, DRAIN_MS).catch(() => {});
   return leftOver();
 }
 
@@ -173,14 +175,11 @@ function printVerdicts(verdicts: readonly Verdict[]): void {
     console.log(`${outcome.padEnd(10)}  ${claim}\n${' '.repeat(12)}${seen}`);
 }
 
-const cleanUps: (() => Promise<void>)[] = [];
 try {
-  const verdicts = await soak({ after: (cleanUp) => cleanUps.push(cleanUp) }, readOptions());
+  const verdicts = await withScope((scope) => soak(scope, readOptions()));
   printVerdicts(verdicts);
   if (verdicts.some(({ outcome }) => outcome === 'FAILS')) process.exitCode = 1;
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
-} finally {
-  for (const cleanUp of cleanUps.reverse()) await cleanUp();
 }

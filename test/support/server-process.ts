@@ -1,22 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
-import { mkdtemp, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { after } from 'node:test';
 import { parseEnv } from 'node:util';
+import { atEnd, makeFolder, removeFolder } from './folders.ts';
 
 const PROJECT = resolve(import.meta.dirname, '../..');
 const DEADLINE_MS = 30_000;
 
-/** The processes and folders that must not outlive this test file, whatever happens in it. */
+/** The processes that must not outlive this test file, whatever happens in it. */
 const running = new Set<Child>();
-const folders = new Set<string>();
 
-process.once('exit', () => {
+atEnd(() => {
   for (const child of running) child.kill();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
 /** What ends at some time, and cleans up then: the context of a test. */
@@ -50,14 +47,20 @@ export function suiteScope(): Scope {
   return { after: (cleanUp) => list.push(cleanUp) };
 }
 
-/** Makes an empty folder that is removed when its scope ends. */
-export async function temporaryFolder(scope: Scope): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'state-manager-process-'));
-  folders.add(folder);
-  defer(scope, () => {
-    rmSync(folder, { recursive: true, force: true });
-    folders.delete(folder);
-  });
+/** Gives what is done a scope of its own, which ends with it, whatever comes of it. */
+export async function withScope<T>(act: (scope: Scope) => Promise<T>): Promise<T> {
+  const list: CleanUp[] = [];
+  try {
+    return await act({ after: (cleanUp) => list.push(cleanUp) });
+  } finally {
+    for (const last of list.reverse()) await last();
+  }
+}
+
+/** Makes an empty folder that is removed when its scope ends. @param what stands in its name. */
+export async function temporaryFolder(scope: Scope, what = 'process'): Promise<string> {
+  const folder = makeFolder(what);
+  defer(scope, () => removeFolder(folder));
   return folder;
 }
 

@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { cronCalendar } from '../../src/adapters/cron-parser/calendar.ts';
 import { inProcessJobs } from '../../src/adapters/in-process/jobs.ts';
 import { inProcessSignal } from '../../src/adapters/in-process/signal.ts';
@@ -12,6 +9,7 @@ import { createWorld, type Limits, type Settings, type World } from '../../src/e
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Jobs } from '../../src/ports/jobs.ts';
 import type { Signal } from '../../src/ports/signal.ts';
+import { makeFolder, removeFolder } from './folders.ts';
 import { manualClock } from './manual-clock.ts';
 
 /** A Saturday, 2026-11-21 09:00:00 UTC. */
@@ -62,7 +60,7 @@ export interface TestWorldOptions<C extends Clock> {
 /** Opens a world on any clock. */
 export async function openWorldOn<C extends Clock>(options: TestWorldOptions<C>): Promise<TestWorld<C>> {
   const { clock } = options;
-  const folder = await mkdtemp(join(tmpdir(), 'state-manager-'));
+  const folder = makeFolder('world');
   const errors: unknown[] = [];
   const key = Buffer.alloc(32, 7);
   const open = (): { world: World; background: Background } => {
@@ -102,7 +100,7 @@ export async function openWorldOn<C extends Clock>(options: TestWorldOptions<C>)
     restart: () => outage(async () => {}),
     close: async () => {
       await stop(running);
-      await rm(folder, { recursive: true, force: true });
+      removeFolder(folder);
     },
   };
 }

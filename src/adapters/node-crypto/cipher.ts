@@ -1,6 +1,6 @@
 // AES-256-GCM. What is written is `v2.<key id>.` and, in URL-safe base64 without padding, nonce, ciphertext and tag; the
 // place is authenticated with it, so that a ciphertext that was moved is refused. What is read as well is the form of
-// the established server (protocol section 8): nonce, ciphertext and tag alone, in URL-safe base64 with padding.
+// the established server, whose data are taken over: nonce, ciphertext and tag alone, in URL-safe base64 with padding.
 // Neither form can pass for the other: one authenticates a place, the other one nothing.
 
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';

@@ -1,20 +1,20 @@
 // How the tests of the SQLite store look at its files from outside.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
 import { openSqliteStore } from '../../../src/adapters/sqlite/store.ts';
 import type { Store } from '../../../src/ports/store.ts';
+import { makeFolder, removeFolder } from '../../support/folders.ts';
 
 /** The name of the file that has the data. */
 export const DATA_FILE = 'state-manager.db';
 
 /** An empty folder; removed when the test is over, together with what is still open in it. */
 export function tempFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'state-manager-sqlite-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = makeFolder('sqlite');
+  t.after(() => removeFolder(folder));
   return folder;
 }
 

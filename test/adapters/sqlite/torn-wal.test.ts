@@ -3,13 +3,14 @@
 // Which these are is read from the log itself (https://www.sqlite.org/fileformat2.html#walformat).
 
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openSqliteStore } from '../../../src/adapters/sqlite/store.ts';
 import type { Store } from '../../../src/ports/store.ts';
 import { startRun, statusesOf } from '../../contracts/store/opened.ts';
+import { makeFolder, removeFolder } from '../../support/folders.ts';
 import { random, range } from '../../support/random.ts';
 import { changeTo, claimRequest, followedBy, newState, SPACE, storedNode, tokenOf } from '../../support/records.ts';
 import { DATA_FILE, tempFolder, watchedStore } from './files.ts';
@@ -97,8 +98,8 @@ async function assertOpens(t: TestContext, written: Written, torn: Buffer, what:
   const { folder, log, commitEnds, summaries } = written;
   const intact = firstTorn(log, torn);
   const commits = commitEnds.filter((end) => end <= intact).length;
-  const copy = mkdtempSync(join(FOLDER, 'state-manager-torn-'));
-  t.after(() => rmSync(copy, { recursive: true, force: true }));
+  const copy = makeFolder('torn', FOLDER);
+  t.after(() => removeFolder(copy));
   copyFileSync(join(folder, DATA_FILE), join(copy, DATA_FILE));
   writeFileSync(join(copy, `${DATA_FILE}-wal`), torn);
   const store = openSqliteStore(copy);
@@ -107,7 +108,7 @@ async function assertOpens(t: TestContext, written: Written, torn: Buffer, what:
     assert.equal(await store.fault(), null, what);
   } finally {
     await store.close();
-    rmSync(copy, { recursive: true });
+    removeFolder(copy);
   }
   return commits;
 }
