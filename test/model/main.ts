@@ -5,6 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { withScope } from '../support/server-process.ts';
 import { checkSeed, playOn } from './check.ts';
 import { readHistory } from './history.ts';
 import { openInMemory } from './in-memory.ts';
@@ -67,15 +68,14 @@ async function replay(system: System, file: string): Promise<void> {
 }
 
 const backend = backendOf(values.backend);
-const cleanUps: (() => Promise<void>)[] = [];
-const system =
-  backend === 'sqlite' ? await openInMemory() : await openOnMongo({ after: (cleanUp) => cleanUps.push(cleanUp) });
-try {
-  await (values.replay === undefined ? playSeeds(system, backend) : replay(system, values.replay));
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
-} finally {
-  await system.close();
-  for (const cleanUp of cleanUps.reverse()) await cleanUp();
-}
+await withScope(async (scope) => {
+  const system = await (backend === 'sqlite' ? openInMemory() : openOnMongo(scope));
+  try {
+    await (values.replay === undefined ? playSeeds(system, backend) : replay(system, values.replay));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  } finally {
+    await system.close();
+  }
+});

@@ -22,8 +22,8 @@ const REPORTER = './test/model/outcome-reporter.ts';
 const NOT_COPIED: ReadonlySet<string> = new Set(['node_modules', '.git', 'dist', 'data']);
 
 /** How long one test may take, and how long the process of its file, in milliseconds. */
-const LONGEST_TEST_MS = 60_000;
-const LONGEST_FILE_MS = 180_000;
+const LONGEST_TEST_MS = 240_000;
+const LONGEST_FILE_MS = 400_000;
 
 /** How long that process may take to end what it has started, in milliseconds. */
 const LONGEST_END_MS = 5_000;

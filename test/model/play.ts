@@ -6,10 +6,10 @@
 
 import { randomUUID } from 'node:crypto';
 import type { StateId } from '../../src/domain/ids.ts';
-import type { StateStatus } from '../../src/domain/status.ts';
 import { followUpAll } from '../../src/engine/follow-up.ts';
 import { Oracle } from '../domain/unites-oracle.ts';
 import { range } from '../support/random.ts';
+import { faultOfChanges } from '../support/transitions.ts';
 import { HOME, inWords, NEVER, type Observed, perform, put } from './calls.ts';
 import { type Claimed, callOf } from './choice.ts';
 import { type CallStep, type History, type HistoryStep, NAMESPACES } from './history.ts';
@@ -43,19 +43,6 @@ export class Disagreement extends Error {
     this.name = 'Disagreement';
   }
 }
-
-/** docs/protocol.md, "States": what may become of each, and how a state comes into being. */
-const NEXT_STATUSES: Readonly<Record<StateStatus, readonly StateStatus[]>> = {
-  CREATED: ['QUEUED'],
-  QUEUED: ['CREATED', 'EXECUTED', 'ERRORED', 'RETRY_CREATED', 'PRUNED'],
-  EXECUTED: ['SUCCESS', 'NEXT_CREATED_ERROR'],
-  SUCCESS: [],
-  PRUNED: [],
-  ERRORED: ['RETRY_CREATED'],
-  NEXT_CREATED_ERROR: ['RETRY_CREATED'],
-  RETRY_CREATED: [],
-};
-const FIRST_STATUSES: readonly StateStatus[] = ['CREATED', 'EXECUTED', 'SUCCESS', 'NEXT_CREATED_ERROR'];
 
 /** One history on one system. */
 class Player {
@@ -297,17 +284,16 @@ class Player {
 
   /** Every change that is on record is an allowed one, and the last of each state is what it is now. */
   async #judgeRecord(picture: readonly RunSeen[]): Promise<void> {
-    const now = new Map<StateId, StateStatus>();
-    for (const { state, from, to } of await this.#system.recorded()) {
-      const before = now.get(state) ?? null;
-      const isAllowed = from === null ? FIRST_STATUSES.includes(to) : NEXT_STATUSES[from].includes(to);
-      if (before !== from || !isAllowed)
-        this.#fail(`a state that was ${before} is recorded to go from ${from} to ${to}`);
-      now.set(state, to);
-    }
+    const changes = Map.groupBy(await this.#system.recorded(), ({ state }) => state);
     for (const { id, spot, status } of picture.flatMap(({ states }) => states)) {
-      if (now.get(id) !== status) this.#fail(`${spot} is ${status}, and the last on record is ${now.get(id)}`);
+      const own = changes.get(id) ?? [];
+      const fault = faultOfChanges(own);
+      if (fault !== undefined) this.#fail(`${spot} ${fault}`);
+      if (own.at(-1)?.to !== status) this.#fail(`${spot} is ${status}, and the last on record is ${own.at(-1)?.to}`);
+      changes.delete(id);
     }
+    if (changes.size > 0)
+      this.#fail(`there are changes on record of states that are not there: ${[...changes.keys()]}`);
   }
 }
 
