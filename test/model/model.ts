@@ -173,8 +173,8 @@ function refusal(refused: string, { status }: Fact): Answer {
 }
 
 /**
- * "a call that sends `claim` is refused unless it is the current one"; who knows no token is served by status alone. When a
- * lease has ended, the late answer changes nothing, whoever gives it (invariant 3).
+ * Who sends the token of a claim is refused unless that is the current one; who knows none is served by the status alone.
+ * When a lease has ended, the late answer changes nothing, whoever gives it (invariant 3).
  */
 function isCurrent(call: Answering, state: ModelState, nowMs: number): boolean {
   const isTheirs = call.claim === null || call.claim === state.claim;

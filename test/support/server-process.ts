@@ -7,7 +7,7 @@ import { parseEnv } from 'node:util';
 import { atEnd, makeFolder, removeFolder } from './folders.ts';
 
 const PROJECT = resolve(import.meta.dirname, '../..');
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 90_000;
 
 /** The processes that must not outlive this test file, whatever happens in it. */
 const running = new Set<Child>();
@@ -162,7 +162,7 @@ export class Child {
   /**
    * Waits for something in the output.
    *
-   * @throws Error with the output when the process ends first, or after 30 s.
+   * @throws Error with the output when the process ends first, or after 90 s.
    */
   async saw(pattern: RegExp): Promise<RegExpExecArray> {
     const found = await until(`${pattern} in the output`, () => {
