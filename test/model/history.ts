@@ -82,31 +82,23 @@ const retries: fc.Arbitrary<ModelRetries> = fc.record({
   maxDelayMs: fc.constantFrom(null, null, 500, 5000),
 });
 
-function fanning(
-  identifier: string,
-  nextNodes: readonly string[],
-  more: Partial<UncheckedVertex> = {},
-): UncheckedVertex {
-  return { ...vertex(identifier, nextNodes), ...more };
-}
-
 /** Shapes that lots seldom draw: what is joined was fanned out twice, and a join that absorbs stands below another. */
 const SHAPES: readonly (readonly UncheckedVertex[])[] = [
-  [fanning('a', ['b']), fanning('b', ['c']), fanning('c', ['d']), uniting('d', 'a', [], reading('b', 'c'))],
+  [vertex('a', ['b']), vertex('b', ['c']), vertex('c', ['d']), uniting('d', 'a', [], reading('b', 'c'))],
   [
-    fanning('a', ['b']),
-    fanning('b', ['c']),
-    fanning('c', ['d']),
+    vertex('a', ['b']),
+    vertex('b', ['c']),
+    vertex('c', ['d']),
     uniting('d', 'b', ['e'], { strategy: 'ALL_DONE', ...reading('c') }),
     uniting('e', 'a', [], reading('b', 'c', 'd')),
   ],
   [
-    fanning('a', ['b', 'c']),
-    fanning('b', ['d', 'e']),
-    fanning('c', ['d']),
-    fanning('d', ['e'], reading('a')),
+    vertex('a', ['b', 'c']),
+    vertex('b', ['d', 'e']),
+    vertex('c', ['d']),
+    vertex('d', ['e'], reading('a')),
     uniting('e', 'a', ['f'], { strategy: 'ALL_DONE', ...reading('b', 'd') }),
-    fanning('f', [], reading('e')),
+    vertex('f', [], reading('e')),
     uniting('g', 'b', [], reading('d')),
   ],
 ];

@@ -19,12 +19,12 @@ const ORDERS = 11;
 const KILL_EVERY_MS = 2000;
 
 /** After so many the rest of the load runs undisturbed: on a slow machine a kill costs more than the work between two. */
-const MOST_KILLS = 30;
+const MOST_KILLS = 20;
 const LEASE_SECONDS = 5;
 const SWEEP_SECONDS = 1;
 /** Nothing is claimed for this long only when nothing is left to be claimed, be it that something got lost. */
-const QUIET_MS = 20_000;
-const DEADLINE_MS = 240_000;
+const QUIET_MS = 60_000;
+const DEADLINE_MS = 600_000;
 const NAMESPACE = 'killed';
 const GRAPH = 'deliveries';
 
