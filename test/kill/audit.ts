@@ -1,25 +1,15 @@
 // Holds what the store has against what the workers were told, and what is over against what it had to come to.
 
 import { isDeepStrictEqual } from 'node:util';
+import type { Run } from '../e2e/client.ts';
 import { faultOfChanges, isAllowed } from '../support/transitions.ts';
 import type { KnownState, Ledger, Promised } from './ledger.ts';
 import { fateOf, impliedBy, lineOf, PARCELS, TICK, TICKS } from './parcels.ts';
 import type { ChangeRecord, Holdings, RunRecord, StateRecord } from './record.ts';
 import { type Failed, workOf } from './workers.ts';
 
-/** The counts of a run, as the service tells them. */
-export interface Counts {
-  readonly run_id: string;
-  readonly status: string;
-  readonly success_count: number;
-  readonly pending_count: number;
-  readonly errored_count: number;
-  readonly retried_count: number;
-  readonly total_count: number;
-}
-
 /** Gives the counts of the latest runs of a graph's namespace, so many of them. */
-export type ReadCounts = (latest: number) => Promise<readonly Counts[]>;
+export type ReadCounts = (latest: number) => Promise<readonly Run[]>;
 
 const PENDING = ['CREATED', 'QUEUED', 'EXECUTED'];
 /** What an executed state is once all that follows from it is there. */
@@ -188,7 +178,7 @@ export class Auditor {
     return (await this.#read(doubtful.map(({ run }) => run))).filter(isOver);
   }
 
-  async #countsOf(ids: readonly string[]): Promise<ReadonlyMap<string, Counts>> {
+  async #countsOf(ids: readonly string[]): Promise<ReadonlyMap<string, Run>> {
     for (let latest = 100; ; latest *= 3) {
       const counts = new Map((await this.#readCounts(latest)).map((run) => [run.run_id, run]));
       if (ids.every((id) => counts.has(id)) || latest > 1000) return counts;
@@ -235,7 +225,7 @@ function differenceOf(run: RunRecord, states: readonly StateRecord[]): string {
   return `run ${run.id} of ${run.ticket} is over: missing ${few(missing)}; too many ${few(rest)}`;
 }
 
-function faultOfCounts(counts: Counts | undefined, states: readonly StateRecord[]): string | undefined {
+function faultOfCounts(counts: Run | undefined, states: readonly StateRecord[]): string | undefined {
   if (counts === undefined) return 'is not in the list of runs';
   const number = (...statuses: string[]) => states.filter(({ status }) => statuses.includes(status)).length;
   const errored = number(...FAILED);

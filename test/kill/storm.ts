@@ -5,13 +5,13 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as moment } from 'node:timers/promises';
-import { Client } from '../e2e/client.ts';
+import { Client, type Run } from '../e2e/client.ts';
 import { sharedSettings } from '../e2e/cluster/cluster.ts';
 import { freePort, startMongo, startRedis } from '../support/backends.ts';
 import { keepFolder, makeFolder, removeFolder } from '../support/folders.ts';
 import { random } from '../support/random.ts';
 import { type Scope, ServerProcess, temporaryFolder, until } from '../support/server-process.ts';
-import { Auditor, type Counts } from './audit.ts';
+import { Auditor } from './audit.ts';
 import { Ledger, type Promised } from './ledger.ts';
 import { FIELDS, MOST_RETRIES, NODES, PARCELS, TICK, TICKS, VERTICES } from './parcels.ts';
 import { type Holdings, mongoHoldings, sqliteHoldings } from './record.ts';
@@ -331,13 +331,13 @@ class Storm {
     }
   }
 
-  async #counts(latest: number): Promise<readonly Counts[]> {
+  async #counts(latest: number): Promise<readonly Run[]> {
     const { urls, key } = this.#site;
     const pages = Math.ceil(latest / 1000);
-    const runs: Counts[] = [];
+    const runs: Run[] = [];
     for (let page = 1; page <= pages; page += 1) {
       const path = `/v0/namespace/${NAMESPACE}/runs/${page}/${Math.min(latest, 1000)}`;
-      runs.push(...(await this.#get<{ runs: readonly Counts[] }>(urls, key, path)).runs);
+      runs.push(...(await this.#get<{ runs: readonly Run[] }>(urls, key, path)).runs);
     }
     return runs;
   }

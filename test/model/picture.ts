@@ -81,8 +81,7 @@ function spotOf(state: Placed, parentOf: (id: string) => Placed | undefined): st
 
 const placed = (state: ModelState | undefined): Placed | undefined => state && { ...state, place: state.slots };
 
-/** The spot of a state of the model. */
-export function spotInModel({ states }: ModelRun, state: ModelState): string {
+function spotInModel({ states }: ModelRun, state: ModelState): string {
   return spotOf({ ...state, place: state.slots }, (id) => placed(states.get(id)));
 }
 
