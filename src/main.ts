@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=16
 // The composition root: reads the settings, builds adapters, engine and server, and stops them in reverse order.
 
 import { readFileSync } from 'node:fs';

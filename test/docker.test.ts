@@ -17,6 +17,7 @@ import { readConfig, SETTINGS } from '../src/config.ts';
 import { backendsSkip, freePort, freshDatabaseName, startMongo, startRedis } from './support/backends.ts';
 import {
   type Child,
+  compiledStart,
   type Scope,
   type ServerProcess,
   startCommand,
@@ -162,7 +163,9 @@ suite('the image', () => {
   test('starts under tini, which it installs', () => {
     assert.deepEqual(commandOf(IMAGE, 'ENTRYPOINT'), ['tini', '--']);
     assert.match(named(IMAGE, 'RUN')[0]?.getArgumentsContent() ?? '', /apt-get install [^&]*\btini\b/);
-    assert.deepEqual(commandOf(IMAGE, 'CMD'), ['node', 'dist/main.js']);
+    // As `npm start` does.
+    const [flags, main] = [compiledStart().slice(0, -1), 'dist/main.js'];
+    assert.deepEqual(commandOf(IMAGE, 'CMD'), ['node', ...flags, main]);
   });
 });
 

@@ -30,7 +30,8 @@ const BATCH_SIZE = 50;
 const WORKER_WAIT_MS = 5_000;
 const LONGEST_POLL_MS = 60_000;
 const AFTER_FAULT_MS = 500;
-const CONNECTIONS = 64;
+/** Connections on which calls other than claims come; those that are idle close. */
+export const CONNECTIONS = 64;
 
 /** So many runs are looked at for pending ones at the end: seconds of them. */
 const LATEST_RUNS = 1000;

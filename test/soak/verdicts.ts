@@ -1,6 +1,6 @@
 // What has to be true of a server after a long time under load. Pure: from samples to verdicts.
 
-import { LONG_POLLS } from './load.ts';
+import { CONNECTIONS, LONG_POLLS } from './load.ts';
 import type { Rows } from './rows.ts';
 import { type Point, quantile, type Sample, slope, troughs } from './samples.ts';
 
@@ -15,7 +15,7 @@ const MOST_GROWTH_PER_MINUTE = MEBIBYTE;
 const MOST_SLOWER = 1.3;
 const LEAST_PACE = 0.98;
 
-/** How many descriptors may come and go: connections of calls, files for a moment. */
+/** How many descriptors more than before may be open in the end: files for a moment. */
 const MOST_DESCRIPTORS_MORE = 10;
 
 /** Connections that the driver of MongoDB keeps when it was busy. */
@@ -29,9 +29,6 @@ const MOST_LOG = 16 * MEBIBYTE;
 
 /** The judged time has so many stretches with one trough each; fewer, so longer ones surely have a large collection. */
 const STRETCHES = 3;
-
-/** How long clients take to come, in seconds. */
-const ARRIVAL_S = 10;
 
 /** What was seen. */
 export interface Observations {
@@ -100,16 +97,19 @@ function latencyVerdict(latencies: Observations['latencies'], lastMinute: number
   );
 }
 
-function descriptorVerdicts(observations: Observations): readonly Verdict[] {
-  const { samples, descriptorsBefore, descriptorsAfter, rows } = observations;
+function descriptorVerdicts(
+  { descriptorsBefore, descriptorsAfter, rows }: Observations,
+  warm: readonly Sample[],
+  isLong: boolean,
+): readonly Verdict[] {
   const mostMore = MOST_DESCRIPTORS_MORE + (rows === null ? MOST_POOLED : 0);
-  const seen = samples.filter(({ atS }) => atS > ARRIVAL_S).map(({ descriptors }) => descriptors);
+  const seen = warm.map(({ descriptors }) => descriptors);
   const [least, most] = [quantile(seen, 0), quantile(seen, 1)];
   return [
     judged(
-      `file descriptors stay within ${MOST_DESCRIPTORS_MORE} of each other under ${LONG_POLLS} long polls`,
+      `under ${LONG_POLLS} long polls file descriptors stay within the ${CONNECTIONS} connections of other calls`,
       `${least} to ${most}`,
-      seen.length === 0 ? null : most - least <= MOST_DESCRIPTORS_MORE,
+      isLong ? most - least <= CONNECTIONS : null,
     ),
     judged(
       `as many are open when the clients have gone as before they came (${mostMore} more at most)`,
@@ -181,7 +181,7 @@ export function judge(observations: Observations): readonly Verdict[] {
   return [
     memoryVerdict(warm, minutes, isLong),
     latencyVerdict(latencies, Math.ceil(minutes) - 1, isLong),
-    ...descriptorVerdicts(observations),
+    ...descriptorVerdicts(observations, warm, isLong),
     ...paceVerdicts(observations, warm, isLong),
     ...dataVerdicts(observations, warm),
   ];

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, globSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, suite, test } from 'node:test';
-import { startCommand, suiteScope, temporaryFolder } from '../support/server-process.ts';
+import { compiledStart, startCommand, suiteScope, temporaryFolder } from '../support/server-process.ts';
 import { MANIFEST, PROJECT } from './lockfile.ts';
 
 /** What a fresh clone does not have. */
@@ -48,8 +48,11 @@ suite('the npm package', () => {
   test('starts as the command that it brings', async (t) => {
     const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
     for (const file of Object.values<string>(bin)) {
-      assert.match(readFileSync(join(folder, file), 'utf8'), /^#!\/usr\/bin\/env node\n/, file);
+      assert.match(readFileSync(join(folder, file), 'utf8'), /^#!\/usr\/bin\/env .*\bnode\b/, file);
     }
+    const [firstLine] = readFileSync(join(folder, bin['state-manager']), 'utf8').split('\n');
+    // As `npm start` does.
+    assert.equal(firstLine, ['#!/usr/bin/env -S node', ...compiledStart().slice(0, -1)].join(' '));
     symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
     const environment = { PORT: '0', DATA_DIR: await temporaryFolder(t) };
     const child = startCommand(t, { file: process.execPath, args: [bin['state-manager']], folder, environment });

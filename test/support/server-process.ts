@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { after } from 'node:test';
@@ -228,11 +229,23 @@ export interface Answer<Body = unknown> {
 
 const ADDRESS = /\bhttps?:\/\/[^\s"'/]+:\d+/;
 
+/**
+ * The arguments of node with which `npm start` starts what `npm run build` made.
+ *
+ * @throws Error when the script is of another form.
+ */
+export function compiledStart(): readonly string[] {
+  const { scripts } = JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8'));
+  const [, flags, main] = /^exec node ((?:--\S+ )*)(dist\/main\.js)$/.exec(scripts.start) ?? [];
+  if (flags === undefined || main === undefined) throw new Error(`a start script of an unknown form: ${scripts.start}`);
+  return [...flags.split(' ').filter((flag) => flag !== ''), join(PROJECT, main)];
+}
+
 /** The command that starts a server. */
 export function serverCommand(folder: string, options: ServerOptions = {}): Command {
   const { settings = {}, compiled = false, nodeArgs = [], wrapper } = options;
-  const main = join(PROJECT, compiled ? 'dist/main.js' : 'src/main.ts');
-  const command = [...(wrapper ?? []), process.execPath, ...nodeArgs, main];
+  const start = compiled ? compiledStart() : [join(PROJECT, 'src/main.ts')];
+  const command = [...(wrapper ?? []), process.execPath, ...nodeArgs, ...start];
   const [file = '', ...args] = command;
   const cache = join(PROJECT, 'node_modules/.cache/node');
   return { file, args, folder, environment: { PORT: '0', NODE_COMPILE_CACHE: cache, ...settings } };
