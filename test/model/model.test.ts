@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -98,6 +98,17 @@ describe('random histories on MongoDB', { skip: backendsSkip({ kinds: ['mongo'] 
     t.after(() => system.close());
     for (let seed = 1; seed <= ON_MONGO; seed += 1) await checkSeed(system, seed);
   });
+});
+
+describe('histories that once went otherwise', () => {
+  const folder = join(import.meta.dirname, 'found');
+  for (const file of readdirSync(folder)) {
+    it(`go as the model says: ${file}`, async (t) => {
+      const system = await openInMemory();
+      t.after(() => system.close());
+      await playOn(system, readHistory(readFileSync(join(folder, file), 'utf8')));
+    });
+  }
 });
 
 describe('a history', () => {

@@ -99,10 +99,13 @@ export class Possible {
   /** The model after calls in this order, or why it cannot have gone like that. */
   #after(model: Model, order: readonly Made[], seen: Seen, isAlone: boolean): Model | string {
     let next = model;
-    for (const made of order) {
+    for (const [index, made] of order.entries()) {
       const { call } = made;
+      const later = order.slice(index + 1);
       const after =
-        call.do === 'claim' ? this.#afterClaim(next, made, call, seen, isAlone) : this.#afterCall(next, made, call);
+        call.do === 'claim'
+          ? this.#afterClaim(next, made, call, later, seen, isAlone)
+          : this.#afterCall(next, made, call);
       if (typeof after === 'string') return after;
       next = after;
     }
@@ -139,12 +142,19 @@ export class Possible {
     return isOnItsWay && hasEnded ? { ...given, status: expected.status ?? null } : given;
   }
 
-  #afterClaim(model: Model, made: Made, call: ClaimCall, seen: Seen, isAlone: boolean): Model | string {
+  #afterClaim(
+    model: Model,
+    made: Made,
+    call: ClaimCall,
+    later: readonly Made[],
+    seen: Seen,
+    isAlone: boolean,
+  ): Model | string {
     const { atMs, observed } = made;
     const taken =
       observed.kind === 'claimed'
         ? this.#taken(model, observed.states, seen, atMs)
-        : this.#lost(model, call, seen.picture ?? []);
+        : this.#lost(model, call, later, seen.picture ?? []);
     if (typeof taken === 'string') return taken;
     const mayMiss = !this.#ground.isAtomic && (!isAlone || observed.kind === 'unanswered');
     const names = taken.map(({ state }) => state).join(', ') || 'nothing';
@@ -174,14 +184,20 @@ export class Possible {
     return taken;
   }
 
-  /** What a claim got whose answer was lost: what is somebody's now and was nobody's. */
-  #lost(model: Model, call: ClaimCall, picture: readonly RunSeen[]): readonly Taken[] {
+  /**
+   * What a claim got whose answer was lost: what is somebody's now and was nobody's, and what a later call is about, which
+   * may have let it go again.
+   */
+  #lost(model: Model, call: ClaimCall, later: readonly Made[], picture: readonly RunSeen[]): readonly Taken[] {
+    const isAnswered = (run: string, state: string) =>
+      later.some((made) => 'claim' in made.call && made.call.run === run && made.call.state === state);
     return picture.flatMap(({ view, states }) => {
       const run = this.#ground.names.run(view.id) ?? 'unknown';
       return states.flatMap(({ spot, status, claim, nodeNamespace, nodeName }) => {
         const isAskedFor = nodeNamespace === call.namespace && call.nodes.includes(nodeName);
         const found = lastAt(model.runs.get(run), spot);
-        const isTaken = status === 'QUEUED' && isAskedFor && found?.status === 'CREATED';
+        if (!isAskedFor || found?.status !== 'CREATED') return [];
+        const isTaken = status === 'QUEUED' || isAnswered(run, found.id);
         return isTaken ? [{ run, state: found.id, token: claim ?? '' }] : [];
       });
     });
