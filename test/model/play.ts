@@ -269,6 +269,8 @@ class Player {
     const queued = states.filter(({ status }) => status === 'QUEUED');
     const calls = queued.map((state) => this.#endOf(state, states.length));
     for (const made of await this.#performAll(calls)) await this.#keep([made], null);
+    // Models that agreed may part in what follows, and what is to be done next is read from one of them.
+    if (!this.#possible.isCertain) await this.#look();
   }
 
   #endOf({ run, id: state }: ModelState & { readonly run: string }, states: number): Call {
