@@ -73,7 +73,7 @@ async function answerState({ world, realId }: Context, call: RuntimeCall): Promi
       );
       return answered({ status: 'EXECUTED' });
     case 'errored':
-      return answered({ ...(await failState(world, on, FAILURE)) });
+      return answered({ retryCreated: (await failState(world, on, FAILURE)).retryCreated });
     case 'prune':
       return answered({ ...(await pruneState(world, on, PRUNED_WITH)) });
     case 're-enqueue':
