@@ -114,7 +114,8 @@ export class Dispatcher {
   }
 
   /**
-   * What to claim for a caller at this moment, in an operation of its own; what that gave is to be told to `handedOut`.
+   * What to claim for a caller at this moment, in the operation that ends its state; what that gave is to be told to
+   * `handedOut`.
    *
    * @returns null when the caller is to go through `claim` instead: somebody waits in vain for one of the nodes and comes
    *   first, the caller has gone away, or the service stops.
