@@ -168,6 +168,7 @@ interface StateDocument extends Omit<StateRow, 'id'> {
   /** How many earlier changes are kept elsewhere. */
   readonly archived: number;
   readonly todo?: unknown;
+  readonly counted: string;
 }
 
 /** The data of a cluster. */
@@ -191,11 +192,13 @@ export async function mongoHoldings(uri: string, database: string): Promise<Hold
       const moved = found.filter(({ archived }) => archived > 0).map(({ _id }) => _id);
       const earlier = await archivedChanges<ChangeRecord>(db, { state: { $in: moved } });
       return found.map((state) => {
-        const { _id: id, run, identifier, status, inputs, outputs, error = null, archived, todo } = state;
+        const { _id: id, run, identifier, status, inputs, outputs, error = null, archived, todo, counted } = state;
         // A change may be moved between the two reads: what is not in the state was in the archive before.
         const changes = [...(earlier.get(id) ?? []).slice(0, archived), ...state.changes];
         const parsed = { inputs: texts(inputs), outputs: texts(outputs) };
-        return { id, run, identifier, status, ...parsed, error, changes, isPromised: todo !== undefined };
+        // What a manual retry has yet to do is kept beside the state; until it is done the state counts as pending.
+        const isPromised = todo !== undefined || (status === 'RETRY_CREATED' && counted === 'pending');
+        return { id, run, identifier, status, ...parsed, error, changes, isPromised };
       });
     },
 
