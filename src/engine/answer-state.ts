@@ -79,6 +79,13 @@ export function announce(
   }
 }
 
+/** The states that an operation created and did not hand out at once. */
+function leftBy({ created, claimed = [] }: Outcome & { kind: 'done' }): readonly NewState[] {
+  if (claimed.length === 0) return created;
+  const handedOut = new Set(claimed.map(({ id }) => id));
+  return created.filter(({ id }) => !handedOut.has(id));
+}
+
 /**
  * Announces what an operation brought about, and sees to it that what is only promised is done.
  *
@@ -86,6 +93,6 @@ export function announce(
  */
 export function settle(world: World, stateId: StateId, outcome: Outcome): void {
   if (outcome.kind === 'conflict') throw notQueued(outcome.status);
-  if (outcome.kind === 'done') announce(world, outcome.created);
+  if (outcome.kind === 'done') announce(world, leftBy(outcome));
   else world.jobs.schedule({ kind: 'follow-up', stateId }, world.clock.nowMs());
 }

@@ -1,24 +1,31 @@
 // Hands due states to those who ask (invariants 3 and 6). All who ask for the same nodes form a queue that is served by
 // one claim at a time: a state that comes due wakes one queue, not a thousand callers. A queue is served when somebody
 // joins it, when a signal tells of states (also of one that comes due), and by the sweep.
+//
+// Who answers for a state and asks for the next ones gets them past the queues, in the operation of the answer, but only
+// while nobody waits for such states in vain; else it joins its queue behind those who do.
 
 import type { Clock } from '../ports/clock.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { Jobs } from '../ports/jobs.ts';
 import type { Log } from '../ports/log.ts';
 import type { StatesSignal } from '../ports/signal.ts';
-import type { ClaimedState, Store } from '../ports/store.ts';
+import type { ClaimedState, ClaimRequest, Store } from '../ports/store.ts';
 
-/** A call that asks for states. */
-export interface ClaimCall {
+/** A call that asks for states that are due now. */
+export interface NextCall {
   readonly namespace: string;
   readonly nodeNames: readonly string[];
   /** How many states at most; 1 or more. */
   readonly batchSize: number;
-  /** How long to wait for the first state, in milliseconds; 0 for not at all. */
-  readonly waitMs: number;
   /** Aborted when the caller has gone away. */
   readonly gone: AbortSignal;
+}
+
+/** A call that asks for states. */
+export interface ClaimCall extends NextCall {
+  /** How long to wait for the first state, in milliseconds; 0 for not at all. */
+  readonly waitMs: number;
 }
 
 /** What the dispatcher works with. */
@@ -36,6 +43,8 @@ interface Waiter {
   readonly batchSize: number;
   /** Whether it stays when there is nothing for it. */
   readonly waits: boolean;
+  /** Whether there was nothing for it before. */
+  isInVain: boolean;
   readonly answer: (states: readonly ClaimedState[]) => void;
   readonly fail: (error: unknown) => void;
 }
@@ -86,6 +95,7 @@ export class Dispatcher {
       const waiter: Waiter = {
         batchSize: Math.min(call.batchSize, this.#parts.limits.maxBatchSize),
         waits: call.waitMs > 0,
+        isInVain: false,
         answer: (states) => {
           leave();
           resolve(states);
@@ -103,11 +113,30 @@ export class Dispatcher {
     });
   }
 
-  /** Serves those who wait for the nodes of a signal. */
-  wake({ namespace, nodeNames }: StatesSignal): void {
-    for (const queue of this.#queues.values()) {
-      if (queue.namespace === namespace && queue.nodeNames.some((name) => nodeNames.includes(name))) this.#serve(queue);
+  /**
+   * What to claim for a caller at this moment, in the operation that ends its state; what that gave is to be told to
+   * `handedOut`.
+   *
+   * @returns null when the caller is to go through `claim` instead: somebody waits in vain for one of the nodes and comes
+   *   first, the caller has gone away, or the service stops.
+   */
+  requestFor(call: NextCall): ClaimRequest | null {
+    if (this.#isStopped || call.gone.aborted) return null;
+    for (const { waiters } of this.#queuesFor(call)) {
+      for (const { isInVain } of waiters) if (isInVain) return null;
     }
+    return this.#request(call, Math.min(call.batchSize, this.#parts.limits.maxBatchSize));
+  }
+
+  /** Sees to it that claims end with their leases. */
+  handedOut(states: readonly ClaimedState[]): void {
+    const ends = states.flatMap(({ leaseExpiresAtMs }) => leaseExpiresAtMs ?? []);
+    if (ends.length > 0) this.#parts.jobs.schedule({ kind: 'lease ends' }, Math.min(...ends));
+  }
+
+  /** Serves those who wait for the nodes of a signal. */
+  wake(signal: StatesSignal): void {
+    for (const queue of this.#queuesFor(signal)) this.#serve(queue);
   }
 
   /** Serves all who wait. */
@@ -126,6 +155,12 @@ export class Dispatcher {
       this.#drop(queue);
     }
     while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+  }
+
+  /** The queues in which somebody asks for one of some nodes. */
+  #queuesFor({ namespace, nodeNames }: StatesSignal): readonly Queue[] {
+    const asks = (queue: Queue) => queue.nodeNames.some((name) => nodeNames.includes(name));
+    return [...this.#queues.values()].filter((queue) => queue.namespace === namespace && asks(queue));
   }
 
   #queueOf(namespace: string, nodeNames: readonly string[]): Queue {
@@ -185,7 +220,7 @@ export class Dispatcher {
       this.#handOut(queue, states);
       // Fewer than asked for may be all that fits into one claim.
       const isDry = states.length === 0;
-      if (isDry) for (const waiter of asking) if (!waiter.waits && queue.waiters.has(waiter)) waiter.answer([]);
+      if (isDry) this.#sendAway(queue, asking);
       if (isDry && !queue.again) {
         await this.#askForWakeUp(queue);
         if (!queue.again) return;
@@ -193,20 +228,31 @@ export class Dispatcher {
     }
   }
 
-  async #claim(queue: Queue, limit: number): Promise<readonly ClaimedState[]> {
-    const { store, clock, ids, jobs, limits, settings } = this.#parts;
-    const states = await store.states.claim({
-      namespace: queue.namespace,
-      nodeNames: queue.nodeNames,
+  /** There is nothing for those who asked: who does not wait has its answer, the others wait in vain from now on. */
+  #sendAway({ waiters }: Queue, asking: readonly Waiter[]): void {
+    for (const waiter of asking) {
+      if (waiter.waits) waiter.isInVain = true;
+      else if (waiters.has(waiter)) waiter.answer([]);
+    }
+  }
+
+  #request({ namespace, nodeNames }: StatesSignal, limit: number): ClaimRequest {
+    const { clock, ids, limits, settings } = this.#parts;
+    return {
+      namespace,
+      nodeNames,
       limit,
       // An answer is bounded as a request is.
       maxLength: limits.maxBodyBytes,
       nowMs: clock.nowMs(),
       token: ids.claimToken(),
       defaultLeaseSeconds: settings.leaseSeconds,
-    });
-    const ends = states.flatMap(({ leaseExpiresAtMs }) => leaseExpiresAtMs ?? []);
-    if (ends.length > 0) jobs.schedule({ kind: 'lease ends' }, Math.min(...ends));
+    };
+  }
+
+  async #claim(queue: Queue, limit: number): Promise<readonly ClaimedState[]> {
+    const states = await this.#parts.store.states.claim(this.#request(queue, limit));
+    this.handedOut(states);
     return states;
   }
 

@@ -2,7 +2,9 @@ import { RequestRefused } from '../domain/errors.ts';
 import type { JsonObject, TextMap } from '../domain/json.ts';
 import { type ExecutedPlan, type PlanContext, planExecuted } from '../domain/plan-next.ts';
 import type { StoredState } from '../domain/state.ts';
-import { type AnswerCall, guardOf, notQueued, planContextOf, settle, stateOfRuntime } from './answer-state.ts';
+import type { ClaimedState } from '../ports/store.ts';
+import { type AnswerCall, guardOf, notQueued, planContextOf, stateOfRuntime } from './answer-state.ts';
+import { endAndClaim, type NextStates } from './claim-states.ts';
 import { endExecuted } from './plan-end.ts';
 import type { World } from './world.ts';
 
@@ -49,9 +51,16 @@ function refuseTooLong({ limits }: World, { siblings, followers }: ExecutedPlan)
  * Takes a node's outputs: ends the state and creates all that follows from it, exactly once (invariants 2 and 4).
  *
  * @param outputs one object for each branch that goes on; none counts as one empty output.
+ * @param next what the caller asks for with it; null for nothing.
+ * @returns the next states, in the caller's hands from now on (invariant 3).
  * @throws KnownError STATE_NOT_FOUND, STATE_NOT_QUEUED; RequestRefused when the outputs make too many or too long states.
  */
-export async function executeState(world: World, call: AnswerCall, outputs: readonly JsonObject[]): Promise<void> {
+export async function executeState(
+  world: World,
+  call: AnswerCall,
+  outputs: readonly JsonObject[],
+  next: NextStates | null = null,
+): Promise<readonly ClaimedState[]> {
   const state = await stateOfRuntime(world, call);
   if (state.status !== 'QUEUED') throw notQueued(state.status);
   const atMs = world.clock.nowMs();
@@ -59,6 +68,9 @@ export async function executeState(world: World, call: AnswerCall, outputs: read
   refuseTooMany(world, context, state, Math.max(1, outputs.length));
   const plan = planExecuted(context, state, outputs);
   refuseTooLong(world, plan);
-  const end = endExecuted(plan, outputs, { cause: 'executed', atMs });
-  settle(world, call.stateId, await world.store.states.finish({ ...guardOf(call), ...end.change }, end.follow));
+  const { change, follow } = endExecuted(plan, outputs, { cause: 'executed', atMs });
+  const end = { change: { ...guardOf(call), ...change }, follow };
+  const { outcome, claimed } = await endAndClaim(world, end, next && { ...next, namespace: call.namespace });
+  if (outcome.kind === 'conflict') throw notQueued(outcome.status);
+  return claimed;
 }

@@ -14,6 +14,7 @@ async function expire(world: World, state: StoredState, atMs: number): Promise<v
     error: `lease expired after ${seconds} s`,
     cause: 'lease expired',
     atMs,
+    next: null,
   });
 }
 

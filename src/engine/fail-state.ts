@@ -1,8 +1,10 @@
 import { KnownError } from '../domain/errors.ts';
 import type { StoredState } from '../domain/state.ts';
 import type { StateStatus } from '../domain/status.ts';
-import type { Guard, Outcome } from '../ports/store.ts';
-import { type AnswerCall, guardOf, notQueued, settle, stateOfRuntime } from './answer-state.ts';
+import type { ClaimedState, Guard } from '../ports/store.ts';
+import { type AnswerCall, guardOf, notQueued, stateOfRuntime } from './answer-state.ts';
+import { type Ended, endAndClaim, type NextStates } from './claim-states.ts';
+import type { NextCall } from './dispatcher.ts';
 import { endFailed, type Occasion } from './plan-end.ts';
 import type { World } from './world.ts';
 
@@ -13,6 +15,8 @@ const LONGEST_ERROR = 65_536;
 export interface Failure extends Occasion {
   readonly guard: Guard;
   readonly error: string;
+  /** What the caller asks for with it; null for nothing. */
+  readonly next: NextCall | null;
 }
 
 /**
@@ -24,12 +28,11 @@ export async function failNow(
   world: World,
   state: StoredState,
   failure: Failure,
-): Promise<{ readonly outcome: Outcome; readonly isRetried: boolean }> {
-  const { guard, error } = failure;
+): Promise<Ended & { readonly isRetried: boolean }> {
+  const { guard, error, next } = failure;
   const { change, follow } = await endFailed(world, state, failure);
-  const outcome = await world.store.states.finish({ ...guard, ...change, error }, follow);
-  if (outcome.kind !== 'conflict') settle(world, state.id, outcome);
-  return { outcome, isRetried: change.to === 'RETRY_CREATED' };
+  const ended = await endAndClaim(world, { change: { ...guard, ...change, error }, follow }, next);
+  return { ...ended, isRetried: change.to === 'RETRY_CREATED' };
 }
 
 function refusal(status: StateStatus): KnownError {
@@ -45,19 +48,26 @@ function refusal(status: StateStatus): KnownError {
  * Takes a node's failure.
  *
  * @param error the node's own words; the first 65,536 characters are kept with the state.
- * @returns whether a retry took the state's place.
+ * @param next what the caller asks for with it; null for nothing.
+ * @returns whether a retry took the state's place; and the next states, in the caller's hands from now on (invariant 3).
  * @throws KnownError STATE_NOT_FOUND, STATE_NOT_QUEUED, STATE_ALREADY_EXECUTED.
  */
 export async function failState(
   world: World,
   call: AnswerCall,
   error: string,
-): Promise<{ readonly retryCreated: boolean }> {
+  next: NextStates | null = null,
+): Promise<{ readonly retryCreated: boolean; readonly claimed: readonly ClaimedState[] }> {
   const state = await stateOfRuntime(world, call);
   if (state.status !== 'QUEUED') throw refusal(state.status);
   const kept = error.length > LONGEST_ERROR ? `${error.slice(0, LONGEST_ERROR)}...` : error;
-  const failure: Failure = { guard: guardOf(call), error: kept, cause: 'errored', atMs: world.clock.nowMs() };
-  const { outcome, isRetried } = await failNow(world, state, failure);
+  const { outcome, isRetried, claimed } = await failNow(world, state, {
+    guard: guardOf(call),
+    error: kept,
+    cause: 'errored',
+    atMs: world.clock.nowMs(),
+    next: next && { ...next, namespace: call.namespace },
+  });
   if (outcome.kind === 'conflict') throw refusal(outcome.status);
-  return { retryCreated: isRetried };
+  return { retryCreated: isRetried, claimed };
 }

@@ -17,6 +17,12 @@ export interface EndPlan {
   readonly follow: Follow;
 }
 
+/** The end of a state, with who may bring it about. */
+export interface End {
+  readonly change: Change;
+  readonly follow: Follow;
+}
+
 /** The moment of an end, in Unix milliseconds, and why it came. */
 export interface Occasion {
   readonly cause: Cause;

@@ -211,11 +211,16 @@ export interface Follow {
 }
 
 /**
- * What became of a change: done, with the states that came into being; promised, which is durable, while what follows
- * from it is not complete yet; or the status that stood in its way.
+ * What became of a change: done, with the states that came into being and, where some were claimed with it, those
+ * (`claimed`; they may be among the created ones); promised, which is durable, while what follows from it is not complete
+ * yet; or the status that stood in its way.
  */
 export type Outcome =
-  | { readonly kind: 'done'; readonly created: readonly NewState[] }
+  | {
+      readonly kind: 'done';
+      readonly created: readonly NewState[];
+      readonly claimed?: readonly ClaimedState[] | undefined;
+    }
   | { readonly kind: 'promised' }
   | { readonly kind: 'conflict'; readonly status: StateStatus };
 
@@ -293,8 +298,13 @@ export interface StateStore {
   claim(request: ClaimRequest): Promise<readonly ClaimedState[]>;
   /** The moment when the next state of one of the nodes is due, in Unix milliseconds; null when none waits. */
   nextDueMs(namespace: string, nodeNames: readonly string[]): Promise<number | null>;
-  /** Ends a state and stores all that follows from it (invariants 2, 4, 5). */
-  finish(change: Change, follow: Follow): Promise<Outcome>;
+  /**
+   * Ends a state and stores all that follows from it (invariants 2, 4, 5).
+   *
+   * @param next what to claim behind the change, in the same operation: both happen, or neither. A store that does a
+   *   change in steps claims nothing and leaves `claimed` out; so does every store for a change that it refuses.
+   */
+  finish(change: Change, follow: Follow, next?: ClaimRequest): Promise<Outcome>;
   /** The changes before a moment (Unix milliseconds) whose follow-up is not complete, the oldest first. */
   unfinished(beforeMs: number, limit: number): Promise<readonly UnfinishedChange[]>;
   /** The change of one state whose follow-up is not complete; null when all is there. */

@@ -30,14 +30,14 @@ test('a failed state is retried after the delay of the policy, and errored when 
   const run = await start(world);
   for (const delayMs of [1000, 3000]) {
     const state = await claimOne(world, 'a');
-    assert.deepEqual(await failState(world, callOf(state), 'boom'), { retryCreated: true });
+    assert.deepEqual(await failState(world, callOf(state), 'boom'), { retryCreated: true, claimed: [] });
     await clock.advanceBy(delayMs - 1);
     assert.deepEqual(await claim(world, ['a']), []);
     await clock.advanceBy(1);
   }
   const last = await claimOne(world, 'a');
   assert.equal(last.retryCount, 2);
-  assert.deepEqual(await failState(world, callOf(last), 'the end'), { retryCreated: false });
+  assert.deepEqual(await failState(world, callOf(last), 'the end'), { retryCreated: false, claimed: [] });
   assert.equal(await summaryOf(world, run), 'a: ERRORED 1, a: RETRY_CREATED 2');
 });
 

@@ -76,6 +76,7 @@ function vocabulary(name: string, { kind, which }: Subject): fc.Arbitrary<unknow
       return fc.constantFrom(...SPACES);
     case 'node_name':
     case 'name':
+    case 'nodes':
       return fc.constantFrom(...NODES);
     case 'identifier':
     case 'next_nodes':

@@ -46,6 +46,9 @@ const CLIENTS = 8;
 const LOUDEST_ALLOWED = 40;
 const PAGE_SIZE = 1000;
 
+/** The calls whose answers may hand states out. */
+const HANDING_OUT = ['claimStates', 'executeState', 'failState'];
+
 /** How long a list of a thousand runs may take when nothing else is done, in milliseconds. */
 const LONGEST_READ_MS = 30_000;
 
@@ -263,7 +266,7 @@ class Campaign {
       this.#pool.add('graph', { ...own, graph });
     } else if (route.operationId === 'triggerGraph') {
       this.#pool.add('run', { ...own, graph, run: String(answer.body.run_id) });
-    } else if (route.operationId === 'claimStates') this.#learnClaims(namespace, answer.body.states);
+    } else if (HANDING_OUT.includes(route.operationId)) this.#learnClaims(namespace, answer.body.states);
   }
 
   /** A state whose answer shows another status than QUEUED is nobody's any more. */

@@ -475,6 +475,24 @@ describe('422: the body', () => {
     assert.match(await message(path, post({ nodes: Array(6).fill('a'), batch_size: 1 })), /MAX_VERTICES/);
   });
 
+  test('fields of the claim that comes with an answer: those of a claim', async () => {
+    for (const [call, body] of Object.entries({ executed: { outputs: [] }, errored: { error: '' } })) {
+      const path = `${STATE}/${call}`;
+      const asking = (next: unknown) => post({ ...body, next });
+      assert.deepEqual(await places(path, asking({})), ['body.next.nodes', 'body.next.batch_size']);
+      assert.deepEqual(await places(path, asking([])), ['body.next']);
+      for (const size of [0, -1, 1.5, '1', 1e300]) {
+        assert.deepEqual(await places(path, asking({ nodes: [], batch_size: size })), ['body.next.batch_size']);
+      }
+      assert.deepEqual(await places(path, asking({ nodes: ['', 1], batch_size: 1 })), [
+        'body.next.nodes.0',
+        'body.next.nodes.1',
+      ]);
+      assert.match(await message(path, asking({ nodes: Array(6).fill('a'), batch_size: 1 })), /MAX_VERTICES/);
+      assert.equal((await open.call(path, asking(null))).status, 404);
+    }
+  });
+
   test('fields of the calls on a state', async () => {
     for (const outputs of [null, {}, 'x']) {
       assert.deepEqual(await places(`${STATE}/executed`, post({ outputs })), ['body.outputs']);

@@ -219,6 +219,41 @@ test('a heartbeat starts the lease anew', async () => {
   assert.equal((await open.call(`${path}/heartbeat`, { method: 'POST' })).status, 200);
 });
 
+test('an answer brings the next states where they are asked for, in the form of a claim, and else is as ever', async () => {
+  const { ns, state } = await claimedState({ retry_policy: { max_retries: 0 } });
+  const start = async () => objectOf((await open.call(`/v0/namespace/${ns}/graph/g/trigger`, { method: 'POST' })).json);
+  const answer = (of: string, call: string, body: object) =>
+    open.call(`/v0/namespace/${ns}/state/${of}/${call}`, { method: 'POST', body });
+  const next = { nodes: ['A', 'B'], batch_size: 2, wait_ms: 60_000, unknown: true };
+
+  const empty = await answer(String(state.state_id), 'executed', { outputs: [], claim: state.claim, next });
+  assert.equal(empty.text, '{"status":"EXECUTED","states":[]}');
+  const late = await answer(String(state.state_id), 'executed', { outputs: [], next });
+  assert.deepEqual([late.status, late.json], [400, { detail: 'State is not queued', status: 'SUCCESS' }]);
+
+  await start();
+  const { states } = await call('POST', `/v0/namespace/${ns}/states/enqueue`, { nodes: ['A'], batch_size: 1 });
+  const claimed = firstOf(states);
+  const runs = [await start(), await start(), await start()];
+  const failed = await answer(String(claimed.state_id), 'errored', { error: 'boom', claim: claimed.claim, next });
+  assert.match(failed.text, /^\{"status":"ERRORED","retry_created":false,"states":\[\{"state_id":"/);
+  const handed = objectOf(failed.json).states;
+  assert.ok(Array.isArray(handed));
+  assert.equal(handed.length, 2);
+  for (const one of handed) {
+    assert.deepEqual(Object.keys(objectOf(one)), Object.keys(claimed));
+    assert.ok(runs.some(({ run_id }) => run_id === objectOf(one).run_id));
+    assert.match(String(objectOf(one).lease_expires_at), TIME);
+  }
+
+  const [one, other] = handed.map((item) => String(objectOf(item).state_id));
+  const plain = await answer(one ?? '', 'executed', { outputs: [] });
+  assert.equal(plain.text, '{"status":"EXECUTED"}');
+  const none = await answer(other ?? '', 'errored', { error: 'boom', next: null });
+  assert.equal(none.text, '{"status":"ERRORED","retry_created":false}');
+  assert.equal((await call('POST', `/v0/namespace/${ns}/states/enqueue`, { nodes: ['A'], batch_size: 9 })).count, 1);
+});
+
 test('the calls that end a state', async () => {
   const executed = await claimedState();
   assert.deepEqual(await call('POST', `${executed.path}/executed`, { outputs: [{ y: [1, null, { a: true }] }] }), {

@@ -55,8 +55,11 @@ const BODIES: Readonly<Record<string, (names: Names, namespace: string) => reado
   triggerGraph: () => [{}, undefined],
   registerNodes: ({ node }) => [registration(node)],
   claimStates: ({ node }) => [{ nodes: [node], batch_size: 10 }],
-  executeState: ({ claim }) => [{ outputs: [{ y: '1' }], claim }, { outputs: [] }],
-  failState: ({ claim }) => [{ error: 'e', claim }, { error: 'e' }],
+  executeState: ({ claim, node }) => [
+    { outputs: [{ y: '1' }], claim, next: { nodes: [node], batch_size: 10 } },
+    { outputs: [] },
+  ],
+  failState: ({ claim, node }) => [{ error: 'e', claim, next: { nodes: [node], batch_size: 10 } }, { error: 'e' }],
   pruneState: ({ claim }) => [{ data: {}, claim }, { data: {} }],
   requeueState: ({ claim }) => [{ enqueue_after: 1, claim }, { enqueue_after: 1 }],
   heartbeat: ({ claim }) => [{ claim }, undefined],

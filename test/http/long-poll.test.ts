@@ -151,6 +151,55 @@ test('a claim whose answer had to wait for its turn stays with its caller', asyn
   assert.equal(giveBack.mock.callCount(), 0);
 });
 
+/** Claims the state of a new run of a graph of one node, with another run behind it; the answer that asks for that one. */
+async function answerAsking(node: string): Promise<string> {
+  const { world } = open.testWorld;
+  await givenGraph(world, [vertex(node)], { name: node });
+  await start(world, node);
+  const { id, claim } = await claimOne(world, node);
+  await start(world, node);
+  const body = { outputs: [], claim, next: { nodes: [node], batch_size: 5 } };
+  return requestText('POST', `/v0/namespace/${NS}/state/${id}/executed`, body);
+}
+
+test('states that came with an answer are given back when its client went away, and the answer counts', async () => {
+  const { world } = open.testWorld;
+  const text = await answerAsking('next-back');
+  const linesBefore = open.lines.length;
+  const connection = await openConnection(open.port);
+  const { finish } = world.store.states;
+  const held = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<readonly string[]>();
+  world.store.states.finish = async (...call) => {
+    const outcome = await finish(...call);
+    reached.resolve(outcome.kind === 'done' ? (outcome.claimed ?? []).map(({ id }) => id) : []);
+    await held.promise;
+    return outcome;
+  };
+  connection.write(text);
+  const [claimed] = await reached.promise;
+  world.store.states.finish = finish;
+  connection.socket.destroy();
+  await until(() => open.lines.length > linesBefore);
+  assert.equal(await world.store.states.nextDueMs(NS, ['next-back']), null);
+  held.resolve();
+  await until(async () => (await world.store.states.nextDueMs(NS, ['next-back'])) !== null);
+  assert.equal((await claimOne(world, 'next-back')).id, claimed);
+  assert.equal(connection.received(), '');
+});
+
+test('states that came with an answer which never had its turn on the connection are given back', async () => {
+  const { world } = open.testWorld;
+  const text = await answerAsking('next-behind');
+  const connection = await openConnection(open.port);
+  connection.write(claimText('in-front', 60_000) + text);
+  await until(async () => (await world.store.states.nextDueMs(NS, ['next-behind'])) === null);
+  connection.socket.destroy();
+  await until(async () => (await world.store.states.nextDueMs(NS, ['next-behind'])) !== null);
+  assert.equal((await claimOne(world, 'next-behind')).retryCount, 0);
+  assert.equal(connection.received(), '');
+});
+
 test('a connection may carry many claims at the same time', async () => {
   const warnings: Error[] = [];
   const warn = (warning: Error) => warnings.push(warning);

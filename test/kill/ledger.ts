@@ -46,6 +46,8 @@ export class Ledger {
   answered = 0;
   /** Calls without an answer: cut off, 502, 503. */
   unanswered = 0;
+  /** States that came with the answer to another one. */
+  brought = 0;
   /** Answers that came after the lease. */
   late = 0;
   /** States that were handed out again while somebody held them, and starts that made two runs. */

@@ -41,6 +41,8 @@ export interface Figures {
   readonly answered: number;
   readonly unanswered: number;
   readonly late: number;
+  /** States that came with the answer to another one. */
+  readonly brought: number;
   readonly runs: number;
   /** Runs that a schedule started. */
   readonly ticks: number;
@@ -373,13 +375,13 @@ export async function runStorm(scope: Scope, options: StormOptions): Promise<Fig
     const { seed } = options;
     throw new Error(`seed ${seed}, cycle ${storm.cycle}; the data are kept in ${folder}`, { cause: error });
   }
-  const { answered, unanswered, late, closedRuns, lost, twice } = storm.ledger;
+  const { answered, unanswered, late, brought, closedRuns, lost, twice } = storm.ledger;
   const { ticks, closedStates } = storm.auditor;
   return {
     cycles: options.cycles,
     kills: storm.kills,
     promises: storm.ledger.promises,
-    ...{ answered, unanswered, late, runs: closedRuns, ticks, states: closedStates, lost, twice },
+    ...{ answered, unanswered, late, brought, runs: closedRuns, ticks, states: closedStates, lost, twice },
     seconds: (performance.now() - startedAt) / 1000,
     seed: options.seed,
   };
@@ -391,13 +393,14 @@ export async function runStorm(scope: Scope, options: StormOptions): Promise<Fig
  * @param isEmbedded whether it was on an embedded server, whose first starts are killed as well.
  */
 export function idlenessOf(figures: Figures, isEmbedded: boolean): readonly string[] {
-  const { cycles, kills, promises, answered, runs } = figures;
+  const { cycles, kills, promises, answered, brought, runs } = figures;
   if (cycles < (isEmbedded ? LEAST_CYCLES.embedded : LEAST_CYCLES.cluster)) return [];
   const isMeant = (phase: string) => isEmbedded || phase !== 'first start';
   const none = (counts: object) => Object.entries(counts).filter(([, count]) => count === 0);
   return [
     ...none(kills).flatMap(([phase]) => (isMeant(phase) ? [`no server was killed in the phase '${phase}'`] : [])),
     ...none(promises).map(([kind]) => `no answer promised '${kind}'`),
+    ...(brought > 0 ? [] : ['no answer brought the next states']),
     ...(answered > LEAST_ANSWERED * cycles ? [] : [`only ${answered} answers in ${cycles} cycles`]),
     ...(runs > LEAST_RUNS ? [] : [`only ${runs} runs came to their end`]),
   ];

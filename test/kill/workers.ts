@@ -27,6 +27,13 @@ interface Answer<Body> {
   readonly body: Body;
 }
 
+/** What the answer to an answer may hold. */
+interface Answered {
+  readonly status?: string;
+  readonly retry_created?: boolean;
+  readonly states?: readonly Claimed[];
+}
+
 type Verb = 'executed' | 'errored' | 'prune' | 're-enqueue-after';
 
 /** A state that failed for good, and is to be retried by hand. */
@@ -40,6 +47,9 @@ export interface Failed {
 /** How often a worker gets a state and never speaks of it again, and how often it asks once more for what it has. */
 const FORGETS = 0.004;
 const ASKS_AGAIN = 0.1;
+/** How many answers ask for the next states, and for how many at most: fewer than one state in the mean brings the next. */
+const ASKS_FOR_NEXT = 0.4;
+const MOST_NEXT = 3;
 /** How many starts carry an Idempotency-Key. */
 const KEYED = 0.7;
 
@@ -191,9 +201,19 @@ export class Workers {
       return;
     }
     if (answer.status !== 200) throw unexpected('claim', answer);
-    const { states } = answer.body;
+    await this.#take(answer.body.states);
+  }
+
+  async #take(states: readonly Claimed[]): Promise<void> {
     for (const state of states) this.#ledger.claimed(state);
     await Promise.all(states.map((state) => this.#handle(state)));
+  }
+
+  /** What an answer asks for beside what it tells. */
+  #next(verb: Verb) {
+    const isMeant = (verb === 'executed' || verb === 'errored') && !this.#isStopped;
+    if (!isMeant || this.#random() >= ASKS_FOR_NEXT) return {};
+    return { next: { nodes: Object.keys(NODES), batch_size: 1 + Math.floor(this.#random() * MOST_NEXT) } };
   }
 
   async #handle(state: Claimed): Promise<void> {
@@ -245,11 +265,14 @@ export class Workers {
   async #answer(state: Claimed, verb: Verb, body: object, promise: Promised): Promise<void> {
     const { state_id, run_id, claim } = state;
     const path = `state/${state_id}/${verb}`;
-    const answer = await this.#insisted<{ status?: string; retry_created?: boolean }>(path, { ...body, claim });
+    const asked = { ...body, claim, ...this.#next(verb) };
+    const answer = await this.#insisted<Answered>(path, asked);
     if (answer.status === 200) {
-      const isRetried = answer.body.retry_created === true;
+      const { retry_created: isRetried = false, states = [] } = answer.body;
       this.#ledger.promised(run_id, state_id, promise.kind === 'errored' ? { ...promise, isRetried } : promise);
-      return;
+      if (states.length > ('next' in asked ? asked.next.batch_size : 0)) throw unexpected(verb, answer);
+      this.#ledger.brought += states.length;
+      return this.#take(states);
     }
     if (answer.status !== 400) throw unexpected(verb, answer);
     const { status = '' } = answer.body;

@@ -1,7 +1,7 @@
 /** Makes the model's calls on the real engine, and tells what they came to. */
 import { KnownError, RequestRefused } from '../../src/domain/errors.ts';
 import type { ClaimToken, RunId, StateId } from '../../src/domain/ids.ts';
-import { claimStates } from '../../src/engine/claim-states.ts';
+import { claimStates, type NextStates } from '../../src/engine/claim-states.ts';
 import { executeState } from '../../src/engine/execute-state.ts';
 import { expireLeases } from '../../src/engine/expire-leases.ts';
 import { failState } from '../../src/engine/fail-state.ts';
@@ -14,7 +14,7 @@ import { triggerRun } from '../../src/engine/trigger-run.ts';
 import type { World } from '../../src/engine/world.ts';
 import type { ClaimedState } from '../../src/ports/store.ts';
 import { type HistoryGraph, NAMESPACES } from './history.ts';
-import { type Answer, type Call, FAILURE, PRUNED_WITH, type RuntimeCall } from './model.ts';
+import { type Answer, type Call, FAILURE, PRUNED_WITH, type RuntimeCall, type Wanted } from './model.ts';
 
 /** The namespace of the graphs and their runs. */
 export const HOME = NAMESPACES[0];
@@ -24,7 +24,7 @@ export const NEVER = new AbortController().signal;
 
 /** What a call came to: an answer, the states of a claim, a run, a new state, or nothing that anybody heard. */
 export type Observed =
-  | { readonly kind: 'answer'; readonly answer: Answer }
+  | { readonly kind: 'answer'; readonly answer: Answer; readonly next?: readonly ClaimedState[] }
   | { readonly kind: 'claimed'; readonly states: readonly ClaimedState[] }
   | { readonly kind: 'started'; readonly runId: RunId; readonly replayed: boolean }
   | { readonly kind: 'retried'; readonly id: StateId }
@@ -52,6 +52,10 @@ export async function put(world: World, name: string, { vertices, retries }: His
 
 const answered = (answer: Answer): Observed => ({ kind: 'answer', answer });
 
+function askedFor(next: Wanted | null): NextStates | null {
+  return next && { nodeNames: next.nodes, batchSize: next.limit, gone: NEVER };
+}
+
 async function start({ world, name }: Context, call: Call & { do: 'trigger' }): Promise<Observed> {
   const { key, given, kept, delayMs } = call;
   const inputs: { [name: string]: string } = given === null ? {} : { given };
@@ -65,15 +69,15 @@ async function answerState({ world, realId }: Context, call: RuntimeCall): Promi
   const claim = call.claim === null ? undefined : (call.claim as ClaimToken);
   const on = { namespace: call.namespace, stateId: await realId(call), claim };
   switch (call.do) {
-    case 'executed':
-      await executeState(
-        world,
-        on,
-        call.outputs.map((output) => ({ ...output })),
-      );
-      return answered({ status: 'EXECUTED' });
-    case 'errored':
-      return answered({ ...(await failState(world, on, FAILURE)) });
+    case 'executed': {
+      const outputs = call.outputs.map((output) => ({ ...output }));
+      const next = await executeState(world, on, outputs, askedFor(call.next));
+      return { kind: 'answer', answer: { status: 'EXECUTED' }, next };
+    }
+    case 'errored': {
+      const { retryCreated, claimed: next } = await failState(world, on, FAILURE, askedFor(call.next));
+      return { kind: 'answer', answer: { retryCreated }, next };
+    }
     case 'prune':
       return answered({ ...(await pruneState(world, on, PRUNED_WITH)) });
     case 're-enqueue':
@@ -141,14 +145,30 @@ function nameOf(call: Call): string {
     default: {
       const what = call.do === 'executed' ? `${call.outputs.length} outputs` : '';
       const how = 'claim' in call && call.claim === null ? 'by status' : '';
-      return [call.do, call.run, call.state, what, how, `in ${call.namespace}`].filter((word) => word !== '').join(' ');
+      const next = 'next' in call && call.next !== null ? `and ${call.next.limit} next` : '';
+      const words = [call.do, call.run, call.state, what, how, `in ${call.namespace}`, next];
+      return words.filter((word) => word !== '').join(' ');
+    }
+  }
+}
+
+const identifiersOf = (states: readonly ClaimedState[]) => states.map(({ identifier }) => identifier);
+
+function factsIn(observed: Observed): unknown {
+  switch (observed.kind) {
+    case 'claimed':
+      return identifiersOf(observed.states);
+    case 'answer':
+      return { answer: observed.answer, ...(observed.next ? { next: identifiersOf(observed.next) } : {}) };
+    default: {
+      const { kind: _, ...facts } = observed;
+      return facts;
     }
   }
 }
 
 /** A call and what it came to, for people. */
 export function inWords(call: Call, observed: Observed): string {
-  const { kind, ...rest } = observed;
-  const states = observed.kind === 'claimed' ? observed.states.map(({ identifier }) => identifier) : undefined;
-  return `${nameOf(call)}: ${kind === 'unanswered' ? kind : JSON.stringify(states ?? rest)}`;
+  const words = observed.kind === 'unanswered' ? observed.kind : JSON.stringify(factsIn(observed));
+  return `${nameOf(call)}: ${words}`;
 }

@@ -59,6 +59,11 @@ function manualRetryOf({ model, claims }: Choice, one: CallStep & { do: 'manual 
   return found === undefined ? null : { do: one.do, run: found.run, state: found.id, namespace, key: `key ${one.key}` };
 }
 
+/** Histories of before answers could ask for states name no number. */
+function wantedBy(limit = 0) {
+  return limit === 0 ? null : { nodes: NODE_NAMES, limit };
+}
+
 /** Who has nothing to answer asks for work. */
 function workFor(which: number): Call {
   return { do: 'claim', namespace: which % 3 === 0 ? OTHER : HOME, nodes: NODE_NAMES, limit: 1 + (which % 4) };
@@ -86,7 +91,9 @@ export function callOf(choice: Choice, one: CallStep): Call | null {
       const stranger = found.namespace === HOME ? OTHER : HOME;
       const namespace = one.as === 'stranger' ? stranger : found.namespace;
       const on = { run: found.run, state: found.state, namespace, claim: one.as === 'status' ? null : found.token };
-      if (one.do === 'executed') return { do: one.do, ...on, outputs: outputsOf(choice, one.outputs) };
+      if (one.do === 'executed')
+        return { do: one.do, ...on, outputs: outputsOf(choice, one.outputs), next: wantedBy(one.next) };
+      if (one.do === 'errored') return { do: one.do, ...on, next: wantedBy(one.next) };
       return one.do === 're-enqueue' ? { do: one.do, ...on, delayMs: one.delayMs } : { do: one.do, ...on };
     }
   }

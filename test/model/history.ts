@@ -26,8 +26,9 @@ export type CallStep =
   | { readonly do: 'trigger'; readonly key: number; readonly given: boolean; readonly delayMs: number }
   | { readonly do: 'put' }
   | { readonly do: 'claim'; readonly from: Namespace; readonly limit: number; readonly skip: number }
-  | ({ readonly do: 'executed'; readonly outputs: readonly ('y' | 'nothing')[] } & Which)
-  | ({ readonly do: 'errored' | 'prune' | 'heartbeat' } & Which)
+  | ({ readonly do: 'executed'; readonly outputs: readonly ('y' | 'nothing')[]; readonly next: number } & Which)
+  | ({ readonly do: 'errored'; readonly next: number } & Which)
+  | ({ readonly do: 'prune' | 'heartbeat' } & Which)
   | ({ readonly do: 're-enqueue'; readonly delayMs: number } & Which)
   | { readonly do: 'manual retry'; readonly which: number; readonly key: number; readonly as: 'owner' | 'stranger' }
   | { readonly do: 'end leases' };
@@ -43,7 +44,8 @@ export type HistoryStep =
   | { readonly do: 'race'; readonly calls: readonly CallStep[] }
   /**
    * The process dies while it makes these calls, at so many writes from now on, before or after the last took hold. Of
-   * two calls of a kind only the first is made: of two claims nobody could tell afterwards which of them got what.
+   * two calls of a kind only the first is made, and of two that hand states out: nobody could tell afterwards which of
+   * them got what.
    */
   | {
       readonly do: 'crash';
@@ -128,11 +130,15 @@ const which = {
   as: fc.constantFrom<Which['as']>('token', 'token', 'token', 'token', 'status', 'stranger'),
 };
 
+/** How many states an answer asks for; 0 for one that asks for none. */
+const next = fc.constantFrom(0, 0, 1, 3);
+
 const output = fc.constantFrom<'y' | 'nothing'>('y', 'y', 'y', 'y', 'y', 'y', 'y', 'nothing');
 
 const executed = fc.record({
   do: fc.constant('executed' as const),
   outputs: fc.array(output, { maxLength: 3 }),
+  next,
   ...which,
 });
 
@@ -146,7 +152,7 @@ const claim = fc.record({
 const call: fc.Arbitrary<CallStep> = fc.oneof(
   { weight: 8, arbitrary: claim },
   { weight: 12, arbitrary: executed },
-  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('errored' as const), ...which }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('errored' as const), next, ...which }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('prune' as const, 'heartbeat' as const), ...which }) },
   {
     weight: 2,

@@ -79,6 +79,12 @@ interface Answering extends OnState {
   readonly claim: string | null;
 }
 
+/** Which states a runtime asks for. */
+export interface Wanted {
+  readonly nodes: readonly string[];
+  readonly limit: number;
+}
+
 /** A call, or what the service does by itself. */
 export type Call =
   | {
@@ -90,9 +96,9 @@ export type Call =
       readonly delayMs: number;
     }
   | { readonly do: 'put'; readonly graph: number }
-  | { readonly do: 'claim'; readonly namespace: string; readonly nodes: readonly string[]; readonly limit: number }
-  | ({ readonly do: 'executed'; readonly outputs: readonly Output[] } & Answering)
-  | ({ readonly do: 'errored' } & Answering)
+  | ({ readonly do: 'claim'; readonly namespace: string } & Wanted)
+  | ({ readonly do: 'executed'; readonly outputs: readonly Output[]; readonly next: Wanted | null } & Answering)
+  | ({ readonly do: 'errored'; readonly next: Wanted | null } & Answering)
   | ({ readonly do: 'prune' } & Answering)
   | ({ readonly do: 're-enqueue'; readonly delayMs: number } & Answering)
   | ({ readonly do: 'heartbeat' } & Answering)
@@ -101,6 +107,12 @@ export type Call =
 
 /** A runtime's call on a state that it was given. */
 export type RuntimeCall = Extract<Call, Answering>;
+
+/** What a call asks for beside the change that it makes, as a claim of its own; null for nothing. */
+export function nextOf(call: Call): (Call & { do: 'claim' }) | null {
+  if (!('next' in call) || call.next === null) return null;
+  return { do: 'claim', namespace: call.namespace, ...call.next };
+}
 
 /** A state that a claim got. */
 export interface Taken {

@@ -7,6 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import type { StateId } from '../../src/domain/ids.ts';
 import { followUpAll } from '../../src/engine/follow-up.ts';
+import type { ClaimedState } from '../../src/ports/store.ts';
 import { Oracle } from '../domain/unites-oracle.ts';
 import { range } from '../support/random.ts';
 import { faultOfChanges } from '../support/transitions.ts';
@@ -22,6 +23,7 @@ import {
   isPending,
   type Model,
   type ModelState,
+  nextOf,
   statesOf,
 } from './model.ts';
 import { Names, type StateName } from './names.ts';
@@ -42,6 +44,20 @@ export class Disagreement extends Error {
     super(`${lines.join('\n')}\n\n${reason}`);
     this.name = 'Disagreement';
   }
+}
+
+function handsOut(call: Call): boolean {
+  return call.do === 'claim' || nextOf(call) !== null;
+}
+
+/** The states that a call handed out, and the namespace in which they are claimed. */
+function handedOutBy({ call, observed }: Made): {
+  readonly states: readonly ClaimedState[];
+  readonly namespace: string;
+} {
+  const namespace = 'namespace' in call ? call.namespace : '';
+  if (observed.kind === 'claimed') return { states: observed.states, namespace };
+  return { states: (observed.kind === 'answer' && observed.next) || [], namespace };
 }
 
 /** One history on one system. */
@@ -188,7 +204,8 @@ class Player {
     const system = this.#system;
     const atMs = this.#nowMs;
     const chosen = one.calls.map((call) => this.#choose(call)).filter((call) => call !== null);
-    const calls = chosen.filter((call, index) => chosen.findIndex((other) => other.do === call.do) === index);
+    const isLike = (call: Call) => (other: Call) => other.do === call.do || (handsOut(other) && handsOut(call));
+    const calls = chosen.filter((call, index) => chosen.findIndex(isLike(call)) === index);
     const observed = calls.map((): Observed => ({ kind: 'unanswered' }));
     const died = system.dieAt(one.at, one.when);
     const answers = calls.map(async (call, index) => {
@@ -223,7 +240,7 @@ class Player {
       const isNew = observed.kind === 'started' && !observed.replayed;
       if (isNew && call.do === 'trigger') this.#names.learnRun(observed.runId, call.name);
     }
-    const handed = made.flatMap(({ observed }) => (observed.kind === 'claimed' ? observed.states : []));
+    const handed = made.flatMap((one) => handedOutBy(one).states);
     const ids = handed.map(({ id }) => id);
     const spots = await this.#names.spotsOf(this.#system.world, ids);
     const reason = this.#possible.keep(made, { spots, picture });
@@ -233,15 +250,15 @@ class Player {
 
   /** Learns who has what, and what it is called. */
   #remember(made: readonly Made[], spots: ReadonlyMap<StateId, string>): void {
-    for (const { call, observed } of made) {
-      if (observed.kind !== 'claimed' || call.do !== 'claim') continue;
-      for (const { id, runId, claim: token } of observed.states) {
+    for (const one of made) {
+      const { states, namespace } = handedOutBy(one);
+      for (const { id, runId, claim: token } of states) {
         const run = this.#names.run(runId) ?? 'unknown';
         const found = lastAt(this.#model.runs.get(run), spots.get(id) ?? '');
         if (found === undefined) continue;
         const name = { run, state: found.id };
         this.#names.learnState(name, id);
-        this.#claims = [...this.#claims, { ...name, token, namespace: call.namespace }];
+        this.#claims = [...this.#claims, { ...name, token, namespace }];
       }
     }
   }
@@ -279,9 +296,10 @@ class Player {
     const how = states < MANY_STATES ? (this.#history.ending[this.#ended] ?? 1) : 1;
     this.#ended += 1;
     this.#count += 1;
-    if (how === 'errored' || how === 'prune') return { do: how, ...on };
+    if (how === 'errored') return { do: how, ...on, next: null };
+    if (how === 'prune') return { do: how, ...on };
     const outputs = how === 'nothing' ? [{}] : range(how).map((index) => ({ y: `${this.#count}.${index}` }));
-    return { do: 'executed', ...on, outputs };
+    return { do: 'executed', ...on, outputs, next: null };
   }
 
   /** Every change that is on record is an allowed one, and the last of each state is what it is now. */

@@ -8,7 +8,7 @@
 import type { StateId } from '../../src/domain/ids.ts';
 import type { ClaimedState } from '../../src/ports/store.ts';
 import { HOME, inWords, type Observed } from './calls.ts';
-import { type Answer, type Call, claimed, find, leaseEndMs, type Model, step, type Taken } from './model.ts';
+import { type Answer, type Call, claimed, find, leaseEndMs, type Model, nextOf, step, type Taken } from './model.ts';
 import type { Names } from './names.ts';
 import { areInputs, differencesIn, lastAt, type RunSeen } from './picture.ts';
 
@@ -36,6 +36,34 @@ export interface Ground {
 }
 
 type ClaimCall = Call & { do: 'claim' };
+
+/** A call, or the claim in it, which comes behind the change that it makes. */
+interface Part extends Made {
+  readonly behind: Made | null;
+}
+
+/** The steps of a call: its change and, where it asked for states with it, the claim of these. */
+function partsOf(made: Made): readonly Part[] {
+  const { call, atMs, observed } = made;
+  const change: Part = { ...made, behind: null };
+  const claim = nextOf(call);
+  if (claim === null || (observed.kind === 'answer' && observed.next === undefined)) return [change];
+  const states = observed.kind === 'answer' && observed.next;
+  return [change, { call: claim, atMs, observed: states ? { kind: 'claimed', states } : observed, behind: change }];
+}
+
+const isAnswered = ({ observed }: Made) => observed.kind !== 'unanswered';
+
+function isInTurn(order: readonly Part[]): boolean {
+  return order.every(({ behind }, index) => behind === null || order.slice(0, index).some((one) => one === behind));
+}
+
+/** Every order in which calls may have gone. */
+function ordersOf(made: readonly Made[], isAtomic: boolean): readonly (readonly Part[])[] {
+  const calls = made.map(partsOf);
+  if (isAtomic) return arrangements(calls, (parts) => parts.some(isAnswered)).map((order) => order.flat());
+  return arrangements(calls.flat(), isAnswered).filter(isInTurn);
+}
 
 /** Every order of every choice from some things, with those in it that must be. */
 function arrangements<T>(all: readonly T[], must: (one: T) => boolean): readonly (readonly T[])[] {
@@ -84,7 +112,7 @@ export class Possible {
     const reasons = new Set<string>();
     const kept = new Map<string, Model>();
     const isAlone = made.length < 2;
-    for (const order of arrangements(made, ({ observed }) => observed.kind !== 'unanswered')) {
+    for (const order of ordersOf(made, this.#ground.isAtomic)) {
       for (const model of this.#models) {
         const next = this.#after(model, order, seen, isAlone);
         if (typeof next === 'string') reasons.add(next);
@@ -97,16 +125,19 @@ export class Possible {
   }
 
   /** The model after calls in this order, or why it cannot have gone like that. */
-  #after(model: Model, order: readonly Made[], seen: Seen, isAlone: boolean): Model | string {
+  #after(model: Model, order: readonly Part[], seen: Seen, isAlone: boolean): Model | string {
     let next = model;
-    for (const [index, made] of order.entries()) {
-      const { call } = made;
+    const refused = new Set<Made | null>();
+    for (const [index, part] of order.entries()) {
+      const { call, behind } = part;
+      if (refused.has(behind)) continue;
       const later = order.slice(index + 1);
       const after =
         call.do === 'claim'
-          ? this.#afterClaim(next, made, call, later, seen, isAlone)
-          : this.#afterCall(next, made, call);
+          ? this.#afterClaim(next, part, call, later, seen, isAlone)
+          : this.#afterCall(next, part, call);
       if (typeof after === 'string') return after;
+      if (after === next) refused.add(part);
       next = after;
     }
     const differences = seen.picture === null ? [] : differencesIn(next, seen.picture, this.#ground.names);

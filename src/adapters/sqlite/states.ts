@@ -154,6 +154,13 @@ function claim(database: Database, request: ClaimRequest): ClaimedState[] {
   return states;
 }
 
+/** Ends a state; where that is done, claims what is due then. */
+function finishAndClaim(database: Database, change: Change, follow: Follow, next: ClaimRequest | undefined): Outcome {
+  const outcome = finish(database, change, follow);
+  if (outcome.kind !== 'done' || next === undefined) return outcome;
+  return { ...outcome, claimed: claim(database, next) };
+}
+
 /** States in SQLite. */
 export function sqliteStates(database: Database): StateStore {
   const get: StateStore['get'] = async (id, nodeNamespace) => {
@@ -208,7 +215,7 @@ export function sqliteStates(database: Database): StateStore {
       return dueTimes.length === 0 ? null : Math.min(...dueTimes);
     },
 
-    finish: (change, follow) => database.write(() => finish(database, change, follow)),
+    finish: (change, follow, next) => database.write(() => finishAndClaim(database, change, follow, next)),
 
     // A change and all that follows from it are one transaction.
     unfinished: async () => [],

@@ -2,9 +2,10 @@
 
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { LONGEST_DELAY_MS } from '../../domain/retry-policy.ts';
-import { claimStates, returnClaims } from '../../engine/claim-states.ts';
+import { claimStates, type NextStates, returnClaims } from '../../engine/claim-states.ts';
 import { executeState } from '../../engine/execute-state.ts';
 import { failState } from '../../engine/fail-state.ts';
 import { heartbeat } from '../../engine/heartbeat.ts';
@@ -77,15 +78,18 @@ const claimAnswer = z
     ],
   });
 
-const executedAnswer = z.object({ status: z.literal('EXECUTED') }).meta({
+const nextStates = z.array(claimedState).optional().meta({
+  description: 'Only where `next` was asked for: the states, each handed to nobody else; none when nothing is due.',
+});
+
+const executedAnswer = z.object({ status: z.literal('EXECUTED'), states: nextStates }).meta({
   description: 'The outputs are stored, and what follows is created.',
   examples: [{ status: 'EXECUTED' }],
 });
 
-const erroredAnswer = z.object({ status: z.literal('ERRORED'), retry_created: z.boolean() }).meta({
-  description: 'The failure is stored.',
-  examples: [{ status: 'ERRORED', retry_created: true }],
-});
+const erroredAnswer = z
+  .object({ status: z.literal('ERRORED'), retry_created: z.boolean(), states: nextStates })
+  .meta({ description: 'The failure is stored.', examples: [{ status: 'ERRORED', retry_created: true }] });
 
 const prunedAnswer = z.object({ status: z.literal('PRUNED'), enqueue_after: z.int() }).meta({
   description: 'The branch has ended.',
@@ -114,16 +118,34 @@ const retriedAnswer = z.object({ id: z.string(), status: z.literal('CREATED') })
 
 const notQueued = statusRefusal('State is not queued');
 
-function claimBody({ limits }: Rules) {
+/** What a runtime asks for. */
+function wantedStates({ limits }: Rules) {
   const tooManyNodes = tooMany('nodes', limits.maxVertices, 'MAX_VERTICES');
-  return z
-    .object({
-      nodes: z.array(nonEmptyName(limits)).max(limits.maxVertices, { error: tooManyNodes }).meta({
-        description: 'The names of the nodes that the runtime executes.',
-      }),
-      batch_size: wholeNumber(1).meta({
-        description: `How many states at most; more than ${limits.maxBatchSize} (MAX_BATCH_SIZE) are never handed out.`,
-      }),
+  return z.object({
+    nodes: z.array(nonEmptyName(limits)).max(limits.maxVertices, { error: tooManyNodes }).meta({
+      description: 'The names of the nodes that the runtime executes.',
+    }),
+    batch_size: wholeNumber(1).meta({
+      description: `How many states at most; more than ${limits.maxBatchSize} (MAX_BATCH_SIZE) are never handed out.`,
+    }),
+  });
+}
+
+type Wanted = z.infer<ReturnType<typeof wantedStates>>;
+
+/** The same with an answer to a state. */
+function wantedNext(rules: Rules) {
+  return wantedStates(rules)
+    .nullish()
+    .transform((next) => next ?? null)
+    .meta({
+      description: 'Claims due states with the answer, without waiting; what follows from it may be among them.',
+    });
+}
+
+function claimBody(rules: Rules) {
+  return wantedStates(rules)
+    .extend({
       wait_ms: wholeNumber(0, LONGEST_WAIT_MS).nullish().meta({
         description: 'How long to wait when nothing is due, in milliseconds.',
       }),
@@ -131,21 +153,25 @@ function claimBody({ limits }: Rules) {
     .meta({ examples: [{ nodes: ['Fetch', 'Report'], batch_size: 10, wait_ms: 30_000 }] });
 }
 
-function executedBody({ limits }: Rules) {
+function executedBody(rules: Rules) {
+  const { limits } = rules;
   const outputs = z.array(jsonObject).max(limits.maxOutputs, {
     error: tooMany('outputs', limits.maxOutputs, 'MAX_OUTPUTS'),
   });
-  return z.object({ outputs, claim: claimToken }).meta({
+  return z.object({ outputs, claim: claimToken, next: wantedNext(rules) }).meta({
     examples: [{ outputs: [{ weather: 'rain' }], claim: EXAMPLE_CLAIM }],
   });
 }
 
-const erroredBody = z
-  .object({
-    error: z.string().meta({ description: 'What went wrong; the first 65,536 characters are kept.' }),
-    claim: claimToken,
-  })
-  .meta({ examples: [{ error: 'the weather service does not answer', claim: EXAMPLE_CLAIM }] });
+function erroredBody(rules: Rules) {
+  return z
+    .object({
+      error: z.string().meta({ description: 'What went wrong; the first 65,536 characters are kept.' }),
+      claim: claimToken,
+      next: wantedNext(rules),
+    })
+    .meta({ examples: [{ error: 'the weather service does not answer', claim: EXAMPLE_CLAIM }] });
+}
 
 const prunedBody = z.object({ data: jsonObject, claim: claimToken }).meta({
   examples: [{ data: { reason: 'no rain' }, claim: EXAMPLE_CLAIM }],
@@ -214,7 +240,7 @@ function answerCalls(rules: Rules) {
         summary: 'Stores the failure of a state',
         description: "A retry takes its place as long as the graph's retry policy has one.",
         params,
-        body: erroredBody,
+        body: erroredBody(rules),
         response: {
           200: erroredAnswer,
           400: statusRefusal('State is already executed', 'State is not queued or executed', 'State is not queued'),
@@ -339,27 +365,50 @@ function whenDropped(response: ServerResponse, socket: Socket, work: () => void)
   response.once('socket', takeTurn);
 }
 
+/** An answer as far as it tells of no states, and the states that were claimed for its caller. */
+interface Handed<Answer> {
+  readonly answer: Answer;
+  readonly states: readonly EngineState[];
+}
+
+/** Answers with states that are claimed for the caller; they go back when nobody gets a byte of the answer. */
+async function handOut<Answer>(
+  world: World,
+  reply: FastifyReply,
+  claim: (gone: AbortSignal) => Promise<Handed<Answer>>,
+): Promise<(Answer & { states: z.infer<typeof claimedState>[] }) | undefined> {
+  const { socket } = reply.request.raw;
+  const { answer, states } = await whileConnected(socket, claim);
+  if (!socket.writable) {
+    // No byte of an answer was written, so nobody has these states.
+    returnClaims(world, states);
+    reply.hijack();
+    return undefined;
+  }
+  whenDropped(reply.raw, socket, () => returnClaims(world, states));
+  return { ...answer, states: states.map(claimedAnswerOf) };
+}
+
+/** Answers a call that may ask for the next states; who does not ask is answered without any. */
+async function handOutNext<Answer>(
+  world: World,
+  reply: FastifyReply,
+  wanted: Wanted | null,
+  work: (next: NextStates | null) => Promise<Handed<Answer>>,
+) {
+  if (wanted === null) return (await work(null)).answer;
+  const { nodes: nodeNames, batch_size: batchSize } = wanted;
+  return handOut(world, reply, (gone) => work({ nodeNames, batchSize, gone }));
+}
+
 function claimRoute(server: TypedServer, world: World): void {
   server.route({
     ...claimCall(world),
-    handler: async ({ raw: { socket }, params: { namespace }, body }, reply) => {
-      const states = await whileConnected(socket, (gone) =>
-        claimStates(world, {
-          namespace,
-          nodeNames: body.nodes,
-          batchSize: body.batch_size,
-          waitMs: body.wait_ms ?? 0,
-          gone,
-        }),
-      );
-      if (!socket.writable) {
-        // No byte of an answer was written, so nobody has these states.
-        returnClaims(world, states);
-        return reply.hijack();
-      }
-      whenDropped(reply.raw, socket, () => returnClaims(world, states));
-      return { count: states.length, namespace, status: 'QUEUED' as const, states: states.map(claimedAnswerOf) };
-    },
+    handler: ({ params: { namespace }, body: { nodes: nodeNames, batch_size: batchSize, wait_ms } }, reply) =>
+      handOut(world, reply, async (gone) => {
+        const states = await claimStates(world, { namespace, nodeNames, batchSize, waitMs: wait_ms ?? 0, gone });
+        return { answer: { count: states.length, namespace, status: 'QUEUED' as const }, states };
+      }),
   });
 }
 
@@ -368,18 +417,20 @@ function answerRoutes(server: TypedServer, world: World): void {
 
   server.route({
     ...executed,
-    handler: async ({ params: { namespace, state_id: id }, body: { claim, outputs } }) => {
-      await executeState(world, { namespace, stateId: id, claim }, outputs);
-      return { status: 'EXECUTED' as const };
-    },
+    handler: ({ params: { namespace, state_id: stateId }, body: { claim, outputs, next } }, reply) =>
+      handOutNext(world, reply, next, async (wanted) => {
+        const states = await executeState(world, { namespace, stateId, claim }, outputs, wanted);
+        return { answer: { status: 'EXECUTED' as const }, states };
+      }),
   });
 
   server.route({
     ...errored,
-    handler: async ({ params: { namespace, state_id: id }, body: { claim, error } }) => {
-      const { retryCreated } = await failState(world, { namespace, stateId: id, claim }, error);
-      return { status: 'ERRORED' as const, retry_created: retryCreated };
-    },
+    handler: ({ params: { namespace, state_id: stateId }, body: { claim, error, next } }, reply) =>
+      handOutNext(world, reply, next, async (wanted) => {
+        const { retryCreated, claimed } = await failState(world, { namespace, stateId, claim }, error, wanted);
+        return { answer: { status: 'ERRORED' as const, retry_created: retryCreated }, states: claimed };
+      }),
   });
 
   server.route({

@@ -84,7 +84,7 @@ test('the calls of one turn on a store share one transaction, whatever they do',
   await Promise.all([
     store.nodes.register([storedNode('pack')]),
     store.runs.create(newRun('run'), newState('run/due'), 'trigger', null),
-    store.states.finish(changeTo('SUCCESS', root.id), followedBy([newState('claimed/next')])),
+    store.states.finish(changeTo('SUCCESS', root.id), followedBy([newState('claimed/next')]), claimRequest(['next'])),
     store.states.requeue({ stateId: other.id, from: 'QUEUED' }, 0, 0, 're-enqueue-after'),
     store.states.claim(claimRequest(['due'])),
     store.runs.forgetIdempotencyKeys(0),

@@ -17,7 +17,17 @@ import {
   storedNode,
   tokenOf,
 } from '../../support/records.ts';
-import { atOnce, changingNothing, kindsOf, type OpenStore, openedFor, startClaimed, startRun } from './opened.ts';
+import {
+  assertCountsExact,
+  atOnce,
+  changingNothing,
+  claimDue,
+  kindsOf,
+  type OpenStore,
+  openedFor,
+  startClaimed,
+  startRun,
+} from './opened.ts';
 
 /** Stores a run whose root state is of a node and due at a moment. */
 async function due(store: Store, nodeName: string, dueAtMs: number, more: Partial<NewState> = {}): Promise<StateId> {
@@ -316,6 +326,77 @@ export function testClaims(open: OpenStore): void {
     });
     const inTime = changeTo('SUCCESS', root.id, { ...guard, atMs: endMs - 1 });
     assert.equal((await store.states.finish(inTime, NOTHING)).kind, 'done');
+  });
+
+  test('a change claims in the same operation what is due behind it, or leaves that to its caller (3, 4)', async (t) => {
+    const { store, reopen } = await openedFor(t, open);
+    const { root } = await startClaimed(store, 'run');
+    const second = await due(store, 'pack', AT_MS - 10);
+    const first = await due(store, 'ship', AT_MS - 20);
+    const next = newState('run/pack', { parentId: root.id });
+    const later = newState('run/ship', { parentId: root.id, dueAtMs: AT_MS + 1 });
+    const follow = { states: [next, later].map((state) => ({ state, cause: 'next' as const })), questions: [] };
+    const request = claimRequest(['pack', 'ship', 'bill'], { token: tokenOf('mine') });
+    const outcome = await store.states.finish(changeTo('SUCCESS', root.id), follow, request);
+    assert.equal(outcome.kind, 'done');
+    const claimed = (outcome.kind === 'done' && outcome.claimed) || (await store.states.claim(request));
+    assert.deepEqual(
+      claimed.map(({ id, claim, leaseExpiresAtMs }) => [id, claim, leaseExpiresAtMs]),
+      [first, second, next.id].map((id) => [id, tokenOf('mine'), AT_MS + 60_000]),
+    );
+    const again = await reopen();
+    assert.deepEqual(
+      await Promise.all(
+        [first, second, next.id, later.id, root.id].map(async (id) => (await again.states.get(id))?.status),
+      ),
+      ['QUEUED', 'QUEUED', 'QUEUED', 'CREATED', 'SUCCESS'],
+    );
+    await assertCountsExact(again);
+  });
+
+  test('a change claims no more with it than was asked for', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { root } = await startClaimed(store, 'run');
+    const { root: other } = await startClaimed(store, 'other');
+    await atOnce(3, (index) => due(store, 'pack', AT_MS - index));
+    const few = claimRequest(['pack'], { limit: 2 });
+    const outcome = await store.states.finish(changeTo('SUCCESS', root.id), NOTHING, few);
+    const claimed = (outcome.kind === 'done' && outcome.claimed) || (await store.states.claim(few));
+    assert.equal(claimed.length, 2);
+    const none = await store.states.finish(changeTo('ERRORED', other.id), NOTHING, claimRequest(['ship']));
+    assert.deepEqual(none.kind === 'done' && (none.claimed ?? []), []);
+    assert.equal((await claimDue(store, 'pack')).length, 1);
+  });
+
+  test('a change that is refused claims nothing (3)', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { root } = await startClaimed(store, 'run');
+    await due(store, 'pack', AT_MS);
+    await changingNothing(store, async () => {
+      const change = changeTo('SUCCESS', root.id, { claim: tokenOf('another') });
+      const outcome = await store.states.finish(change, NOTHING, claimRequest(['pack']));
+      assert.deepEqual(outcome, { kind: 'conflict', status: 'QUEUED' });
+    });
+  });
+
+  test('of fifty changes at once that claim what is due none gets a state that another got (3, 12)', async (t) => {
+    const { store } = await openedFor(t, open);
+    const started = await atOnce(50, (index) => startRun(store, `run ${index}`));
+    await claimDue(store, 'root');
+    const claims = await Promise.all(
+      started.map(async ({ root }, index) => {
+        const next = newState(`run ${index}/next`, { parentId: root.id });
+        const request = claimRequest(['next'], { limit: 1, token: tokenOf(`${index}`) });
+        const follow = { states: [{ state: next, cause: 'next' as const }], questions: [] };
+        const outcome = await store.states.finish(changeTo('SUCCESS', root.id), follow, request);
+        return (outcome.kind === 'done' && outcome.claimed) || store.states.claim(request);
+      }),
+    );
+    const ids = claims.flat().map(({ id }) => id);
+    assert.equal(new Set(ids).size, ids.length);
+    // Where a change and the claim behind it are two operations, a claim may come between those of others.
+    const left = await claimDue(store, 'next');
+    assert.equal(ids.length + left.length, 50);
   });
 
   test('after a lease ended the late answer changes nothing (3)', async (t) => {
