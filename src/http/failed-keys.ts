@@ -8,6 +8,7 @@ import { LRUCache } from 'lru-cache';
 import { KnownError } from '../domain/errors.ts';
 import type { KeyCheck } from './auth.ts';
 import { addressOf } from './caller.ts';
+import { idIn } from './request-log.ts';
 import type { TypedServer } from './typed-server.ts';
 
 /** How many wrong or missing keys of one address are answered with 401 in a window, and how long that is. */
@@ -72,7 +73,7 @@ async function judgeKeys(server: TypedServer, isRight: KeyCheck, known: LRUCache
     if (after.isAllowed) throw new Error(NOBODY_EXEMPT);
     if (after.remaining === 0) {
       const what = `${FAILURES_ALLOWED} calls with a wrong or missing API key: for ${after.ttlInSeconds} s all more are answered`;
-      request.log.warn({ address }, `${what} with 429 and not logged`);
+      request.log.warn({ ...idIn(request), address }, `${what} with 429 and not logged`);
     }
     return new KnownError('INVALID_API_KEY', 'Invalid API key');
   };
