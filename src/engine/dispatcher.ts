@@ -8,6 +8,7 @@ import type { Jobs } from '../ports/jobs.ts';
 import type { Log } from '../ports/log.ts';
 import type { StatesSignal } from '../ports/signal.ts';
 import type { ClaimedState, Store } from '../ports/store.ts';
+import { NodeIndex } from './node-index.ts';
 
 /** A call that asks for states. */
 export interface ClaimCall {
@@ -34,8 +35,8 @@ export interface DispatcherParts {
 
 interface Waiter {
   readonly batchSize: number;
-  /** Whether it stays when there is nothing for it. */
-  readonly waits: boolean;
+  /** Counts up: who came first has the lower one. */
+  readonly turn: number;
   readonly answer: (states: readonly ClaimedState[]) => void;
   readonly fail: (error: unknown) => void;
 }
@@ -46,6 +47,10 @@ interface Queue {
   readonly nodeNames: readonly string[];
   /** In the order in which they came. */
   readonly waiters: Set<Waiter>;
+  /** Those of them that leave when there is nothing for them. */
+  readonly hasty: Set<Waiter>;
+  /** How many states all of them ask for together. */
+  wanted: number;
   /** A claim is under way; `again` asks for another one behind it. */
   isServing: boolean;
   again: boolean;
@@ -55,8 +60,11 @@ interface Queue {
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #queues = new Map<string, Queue>();
+  /** Those in which somebody stays when there is nothing, by node; the one that got states last comes last. */
+  readonly #patient = new NodeIndex<Queue>();
   readonly #underWay = new Set<Promise<void>>();
   #isStopped = false;
+  #turns = 0;
 
   constructor(parts: DispatcherParts) {
     this.#parts = parts;
@@ -74,7 +82,7 @@ export class Dispatcher {
     const queue = this.#queueOf(call.namespace, call.nodeNames);
     return new Promise((resolve, reject) => {
       const leave = () => {
-        queue.waiters.delete(waiter);
+        this.#leave(queue, waiter);
         cancelDeadline();
         call.gone.removeEventListener('abort', leaveEmpty);
       };
@@ -85,7 +93,7 @@ export class Dispatcher {
       };
       const waiter: Waiter = {
         batchSize: Math.min(call.batchSize, this.#parts.limits.maxBatchSize),
-        waits: call.waitMs > 0,
+        turn: this.#turns++,
         answer: (states) => {
           leave();
           resolve(states);
@@ -98,16 +106,27 @@ export class Dispatcher {
       const { clock } = this.#parts;
       const cancelDeadline = call.waitMs > 0 ? clock.after(call.waitMs, leaveEmpty) : () => {};
       call.gone.addEventListener('abort', leaveEmpty);
-      queue.waiters.add(waiter);
+      this.#join(queue, waiter, call.waitMs > 0);
       this.#serve(queue);
     });
   }
 
+  #join(queue: Queue, waiter: Waiter, isPatient: boolean): void {
+    if (!isPatient) queue.hasty.add(waiter);
+    else if (queue.waiters.size === queue.hasty.size) this.#patient.add(queue);
+    queue.waiters.add(waiter);
+    queue.wanted += waiter.batchSize;
+  }
+
+  #leave(queue: Queue, waiter: Waiter): void {
+    if (!queue.waiters.delete(waiter)) return;
+    queue.wanted -= waiter.batchSize;
+    if (!queue.hasty.delete(waiter) && queue.waiters.size === queue.hasty.size) this.#patient.delete(queue);
+  }
+
   /** Serves those who wait for the nodes of a signal. */
   wake({ namespace, nodeNames }: StatesSignal): void {
-    for (const queue of this.#queues.values()) {
-      if (queue.namespace === namespace && queue.nodeNames.some((name) => nodeNames.includes(name))) this.#serve(queue);
-    }
+    for (const queue of this.#patient.among(namespace, nodeNames)) this.#serve(queue);
   }
 
   /** Serves all who wait. */
@@ -138,6 +157,8 @@ export class Dispatcher {
       namespace,
       nodeNames: names,
       waiters: new Set(),
+      hasty: new Set(),
+      wanted: 0,
       isServing: false,
       again: false,
     };
@@ -156,40 +177,49 @@ export class Dispatcher {
       return;
     }
     queue.isServing = true;
-    const served = this.#serveUntilDry(queue)
-      .catch((error: unknown) => {
-        for (const waiter of [...queue.waiters]) waiter.fail(error);
-      })
-      .finally(() => {
-        queue.isServing = false;
-        // Somebody may have come after the last look at `again`.
-        if (queue.again) this.#serve(queue);
-        else this.#drop(queue);
-      });
-    this.#track(served);
+    this.#track(this.#serveAll(queue));
+  }
+
+  async #serveAll(queue: Queue): Promise<void> {
+    try {
+      await this.#serveUntilDry(queue);
+    } catch (error) {
+      for (const waiter of queue.waiters) waiter.fail(error);
+    }
+    queue.isServing = false;
+    // Somebody may have come after the last look at `again`.
+    if (queue.again) this.#serve(queue);
+    else this.#drop(queue);
   }
 
   #track(work: Promise<void>): void {
     this.#underWay.add(work);
-    void work.finally(() => this.#underWay.delete(work));
+    void work.then(() => this.#underWay.delete(work));
   }
 
   async #serveUntilDry(queue: Queue): Promise<void> {
     for (;;) {
       queue.again = false;
-      const wanted = [...queue.waiters].reduce((sum, waiter) => sum + waiter.batchSize, 0);
-      if (wanted === 0) return;
-      const limit = Math.min(wanted, this.#parts.limits.maxBatchSize);
-      const asking = [...queue.waiters];
+      if (queue.wanted === 0) return;
+      const limit = Math.min(queue.wanted, this.#parts.limits.maxBatchSize);
+      const nextTurn = this.#turns;
       const states = await this.#claim(queue, limit);
       this.#handOut(queue, states);
       // Fewer than asked for may be all that fits into one claim.
       const isDry = states.length === 0;
-      if (isDry) for (const waiter of asking) if (!waiter.waits && queue.waiters.has(waiter)) waiter.answer([]);
+      if (isDry) this.#sendAway(queue, nextTurn);
       if (isDry && !queue.again) {
         await this.#askForWakeUp(queue);
         if (!queue.again) return;
       }
+    }
+  }
+
+  /** Answers those with nothing who do not stay for more, and came before a turn. */
+  #sendAway({ hasty }: Queue, turn: number): void {
+    for (const waiter of hasty) {
+      if (waiter.turn >= turn) return;
+      waiter.answer([]);
     }
   }
 
@@ -213,7 +243,8 @@ export class Dispatcher {
   /** Gives claimed states to those who wait, in their order; what nobody is there for any more goes back. */
   #handOut(queue: Queue, states: readonly ClaimedState[]): void {
     let from = 0;
-    for (const waiter of [...queue.waiters]) {
+    if (states.length > 0) this.#patient.moveBack(queue);
+    for (const waiter of queue.waiters) {
       if (from >= states.length) return;
       waiter.answer(states.slice(from, from + waiter.batchSize));
       from += waiter.batchSize;
