@@ -1,12 +1,12 @@
 import { writeSync } from 'node:fs';
-import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import { type DestinationStream, type Logger, pino } from 'pino';
 import type { Config } from './config.ts';
 
 /** Where the log goes: `process.stdout`, or anything that takes texts. */
 export interface LogDestination {
   /** Whether a person reads along on a terminal. */
   readonly isTTY?: boolean;
-  /** The file descriptor behind it; with one, lines are written at once and none is lost when the process ends. */
+  /** The file descriptor behind it; with one, no line is lost when the process ends. */
   readonly fd?: number;
   /** Whether the terminal shows colours; a terminal without this function does. */
   hasColors?(): boolean;
@@ -70,9 +70,32 @@ function writeWhole(fd: number, text: string): void {
   }
 }
 
+/** So many characters are written without waiting for more. */
+const MOST_CHARACTERS_WAITING = 64 * 1024;
+
+/**
+ * Writes what one turn of the event loop logs as one text: a server that is busy answers many requests in a turn, and to
+ * write takes longer than all else that a line needs.
+ */
+function byTurns(write: (text: string) => void): (text: string) => void {
+  let waiting = '';
+  const flush = () => {
+    const text = waiting;
+    waiting = '';
+    if (text !== '') write(text);
+  };
+  // Also behind a fatal error.
+  process.on('exit', flush);
+  return (text) => {
+    if (waiting === '') setImmediate(flush);
+    waiting += text;
+    if (waiting.length > MOST_CHARACTERS_WAITING) flush();
+  };
+}
+
 function writerTo(destination: LogDestination): (text: string) => void {
   const { fd } = destination;
-  return fd === undefined ? (text) => void destination.write(text) : (text) => writeWhole(fd, text);
+  return fd === undefined ? (text) => void destination.write(text) : byTurns((text) => writeWhole(fd, text));
 }
 
 /** Lines for people; loaded only for a terminal, and in this thread: a worker thread would cost memory. */
@@ -88,15 +111,30 @@ async function readableLines(destination: LogDestination): Promise<DestinationSt
   return { write: (line) => write(toLine(line)) };
 }
 
+/** Writes a moment as pino has it; many lines are of one millisecond. */
+function isoTimes(): () => string {
+  let atMs = 0;
+  let written = '';
+  return () => {
+    const nowMs = Date.now();
+    if (nowMs !== atMs) {
+      atMs = nowMs;
+      written = `,"time":"${new Date(nowMs).toISOString()}"`;
+    }
+    return written;
+  };
+}
+
 /**
  * Makes the log of the process: readable and coloured on a terminal, one JSON object a line otherwise, with times in
  * ISO 8601 (UTC). What stands under the name of a secret, a key, inputs, outputs, a store or a body is shown as
  * `[hidden]`, however deep; what is in the text of a message is the caller's part.
  *
  * @param level the lowest level that is written.
- * @param destination where lines go; each is handed over before the call that logs it returns.
+ * @param destination where lines go: one with a file descriptor gets all lines of a turn of the event loop at its end, and
+ *   at the end of the process; any other gets each before the call that logs it returns.
  */
 export async function createLogger(level: Config['logLevel'], destination: LogDestination): Promise<Logger> {
   const lines = destination.isTTY === true ? await readableLines(destination) : { write: writerTo(destination) };
-  return pino({ level, timestamp: stdTimeFunctions.isoTime, hooks: { streamWrite: hideFields } }, lines);
+  return pino({ level, timestamp: isoTimes(), hooks: { streamWrite: hideFields } }, lines);
 }

@@ -143,4 +143,35 @@ describe('the end of the process', () => {
       Array.from({ length: lines }, (_, index) => index + 1),
     );
   });
+
+  it('loses no line of a turn in which the process fails', async () => {
+    const output = await outputOf(`
+      process.on('uncaughtExceptionMonitor', () => logger.fatal('last'));
+      logger.info('first');
+      setImmediate(() => { logger.info('second'); throw undefined; });
+    `);
+    assert.deepEqual(
+      output
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line).msg),
+      ['first', 'second', 'last'],
+    );
+  });
+});
+
+describe('a server that is busy', () => {
+  it('writes all lines of a turn of the event loop at once, in their order', async () => {
+    const output = await outputOf(`
+      const { writeSync } = await import('node:fs');
+      for (let line = 1; line <= 3; line += 1) logger.info({ line }, 'x');
+      writeSync(1, 'in between\\n');
+    `);
+    const lines = output.trimEnd().split('\n');
+    assert.equal(lines[0], 'in between');
+    assert.deepEqual(
+      lines.slice(1).map((line) => JSON.parse(line).line),
+      [1, 2, 3],
+    );
+  });
 });

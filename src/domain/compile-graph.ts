@@ -34,11 +34,20 @@ export interface CompiledVertex extends Vertex {
   readonly readsStore: boolean;
 }
 
+/** What inputs read that are to be resolved. */
+export interface Reads {
+  /** The vertices whose outputs they read. */
+  readonly path: readonly string[];
+  readonly store: boolean;
+}
+
 /** A valid template's definition, prepared for the planning of states. Never changes. */
 export interface CompiledGraph {
   readonly definition: GraphDefinition;
   readonly root: CompiledVertex;
   readonly vertices: ReadonlyMap<string, CompiledVertex>;
+  /** For each vertex what the inputs of those read that it names as next, joins and its own outputs left out. */
+  readonly readsOfNext: ReadonlyMap<string, Reads>;
   readonly joins: ReadonlyMap<string, Join>;
   /** For each vertex the joins that unite it, one that can lead to another after that other. */
   readonly joinsOf: ReadonlyMap<string, readonly Join[]>;
@@ -59,6 +68,16 @@ function compileVertex(vertex: Vertex): CompiledVertex {
     }
   }
   return { ...vertex, texts, reads: [...reads], readsStore };
+}
+
+function readsOfNext({ identifier, nextNodes }: Vertex, vertices: ReadonlyMap<string, CompiledVertex>): Reads {
+  const next = nextNodes.flatMap((name) => {
+    const vertex = vertices.get(name);
+    return vertex === undefined || vertex.unites !== null ? [] : [vertex];
+  });
+  const path = new Set(next.flatMap(({ reads }) => reads));
+  path.delete(identifier);
+  return { path: [...path], store: next.some(({ readsStore }) => readsStore) };
 }
 
 function compileJoins(vertices: ReadonlyMap<string, CompiledVertex>): Join[] {
@@ -110,6 +129,7 @@ export function compileGraph(definition: GraphDefinition): CompiledGraph {
     definition,
     root,
     vertices,
+    readsOfNext: new Map([...vertices].map(([name, vertex]) => [name, readsOfNext(vertex, vertices)])),
     joins: new Map(joins.map((join) => [join.vertex.identifier, join])),
     joinsOf: groupByTarget(joins, topologicalOrder(orderEdges(plain))),
   };

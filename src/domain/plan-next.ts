@@ -1,7 +1,7 @@
 // What follows when a state ends. Pure: the same stored facts give the same plan, with the same ids, whoever computes
 // it and however often (invariants 4 and 5).
 
-import type { CompiledGraph, CompiledVertex, Join } from './compile-graph.ts';
+import type { CompiledGraph, CompiledVertex, Join, Reads } from './compile-graph.ts';
 import type { StateId } from './ids.ts';
 import { type JsonObject, own, type TextMap } from './json.ts';
 import { type Resolved, resolveInputs, type Source, type TextTemplate } from './placeholder.ts';
@@ -229,16 +229,12 @@ export function planExecuted(
   // What a sibling shares with the state, named one by one: a stored state has more, its claim for one.
   const { identifier, nodeName, nodeNamespace, parentId, retryCount } = state;
   const shared = { identifier, nodeName, nodeNamespace, parentId, retryCount };
-  const identities = all.map((output, index) => {
+  const branches = all.map((output, index) => {
     const id = index === 0 ? state.id : context.deriveId(context.nowMs, [state.id, index, identifier]);
     const place = all.length === 1 ? state.place : [...state.place, index];
-    return { output, state: { ...shared, id, place, keys: keysOfSuccessor(state.keys, state.id, id) } };
+    const own = { ...shared, id, place, keys: keysOfSuccessor(state.keys, state.id, id) };
+    return { output, state: own, ...planBranch(context, own, output) };
   });
-  const branches = identities.map(({ output, state: own }) => ({
-    output,
-    state: own,
-    ...planBranch(context, own, output),
-  }));
   const [first, ...further] = branches;
   if (first === undefined) throw new Error('a plan without a branch');
   const siblings = further.map(({ state: sibling, output, ending }): NewState => {
@@ -288,24 +284,17 @@ export function planRetry(
   };
 }
 
-/** What planning the end of a state has to read first. */
-export interface ReadsAhead {
-  /** The vertices on its path, itself left out, whose outputs are needed. */
-  readonly path: readonly string[];
-  readonly store: boolean;
-}
-
-/** What the inputs of the vertices behind a state read: those it names as next, and the joins it can lead to. */
-export function readsAhead(graph: CompiledGraph, state: Pick<StateIdentity, 'identifier' | 'keys'>): ReadsAhead {
-  const next = (graph.vertices.get(state.identifier)?.nextNodes ?? []).flatMap((identifier) => {
-    const vertex = graph.vertices.get(identifier);
-    return vertex === undefined || vertex.unites !== null ? [] : [{ vertex, collects: [] as readonly string[] }];
-  });
+/**
+ * What has to be read first to plan the end of a state: the outputs on its path, itself left out, and the store, where the
+ * inputs of the vertices behind it read them, those that it names as next and the joins that it can lead to.
+ */
+export function readsAhead(graph: CompiledGraph, state: Pick<StateIdentity, 'identifier' | 'keys'>): Reads {
+  const next = graph.readsOfNext.get(state.identifier) ?? { path: [], store: false };
+  if (state.keys.length === 0) return next;
   const joins = joinsToAsk(graph, state.keys).map(({ join }) => join);
-  const ahead = [...next, ...joins];
-  const path = ahead.flatMap(({ vertex, collects }) => vertex.reads.filter((read) => !collects.includes(read)));
+  const path = joins.flatMap(({ vertex, collects }) => vertex.reads.filter((read) => !collects.includes(read)));
   return {
-    path: [...new Set(path)].filter((read) => read !== state.identifier),
-    store: ahead.some(({ vertex }) => vertex.readsStore),
+    path: [...new Set([...next.path, ...path])].filter((read) => read !== state.identifier),
+    store: next.store || joins.some(({ vertex }) => vertex.readsStore),
   };
 }

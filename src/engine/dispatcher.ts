@@ -11,6 +11,7 @@ import type { Jobs } from '../ports/jobs.ts';
 import type { Log } from '../ports/log.ts';
 import type { StatesSignal } from '../ports/signal.ts';
 import type { ClaimedState, ClaimRequest, Store } from '../ports/store.ts';
+import { NodeIndex } from './node-index.ts';
 
 /** A call that asks for states that are due now. */
 export interface NextCall {
@@ -41,10 +42,8 @@ export interface DispatcherParts {
 
 interface Waiter {
   readonly batchSize: number;
-  /** Whether it stays when there is nothing for it. */
-  readonly waits: boolean;
-  /** Whether there was nothing for it before. */
-  isInVain: boolean;
+  /** Counts up: who came first has the lower one. */
+  readonly turn: number;
   readonly answer: (states: readonly ClaimedState[]) => void;
   readonly fail: (error: unknown) => void;
 }
@@ -55,6 +54,12 @@ interface Queue {
   readonly nodeNames: readonly string[];
   /** In the order in which they came. */
   readonly waiters: Set<Waiter>;
+  /** Those of them that leave when there is nothing for them. */
+  readonly hasty: Set<Waiter>;
+  /** Those of the others who came before this turn wait in vain: a claim has found nothing for them. */
+  vainBefore: number;
+  /** How many states all of them ask for together. */
+  wanted: number;
   /** A claim is under way; `again` asks for another one behind it. */
   isServing: boolean;
   again: boolean;
@@ -64,8 +69,11 @@ interface Queue {
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #queues = new Map<string, Queue>();
+  /** Those in which somebody stays when there is nothing, by node; the one that got states last comes last. */
+  readonly #patient = new NodeIndex<Queue>();
   readonly #underWay = new Set<Promise<void>>();
   #isStopped = false;
+  #turns = 0;
 
   constructor(parts: DispatcherParts) {
     this.#parts = parts;
@@ -83,7 +91,7 @@ export class Dispatcher {
     const queue = this.#queueOf(call.namespace, call.nodeNames);
     return new Promise((resolve, reject) => {
       const leave = () => {
-        queue.waiters.delete(waiter);
+        this.#leave(queue, waiter);
         cancelDeadline();
         call.gone.removeEventListener('abort', leaveEmpty);
       };
@@ -94,8 +102,7 @@ export class Dispatcher {
       };
       const waiter: Waiter = {
         batchSize: Math.min(call.batchSize, this.#parts.limits.maxBatchSize),
-        waits: call.waitMs > 0,
-        isInVain: false,
+        turn: this.#turns++,
         answer: (states) => {
           leave();
           resolve(states);
@@ -108,9 +115,22 @@ export class Dispatcher {
       const { clock } = this.#parts;
       const cancelDeadline = call.waitMs > 0 ? clock.after(call.waitMs, leaveEmpty) : () => {};
       call.gone.addEventListener('abort', leaveEmpty);
-      queue.waiters.add(waiter);
+      this.#join(queue, waiter, call.waitMs > 0);
       this.#serve(queue);
     });
+  }
+
+  #join(queue: Queue, waiter: Waiter, isPatient: boolean): void {
+    if (!isPatient) queue.hasty.add(waiter);
+    else if (queue.waiters.size === queue.hasty.size) this.#patient.add(queue);
+    queue.waiters.add(waiter);
+    queue.wanted += waiter.batchSize;
+  }
+
+  #leave(queue: Queue, waiter: Waiter): void {
+    if (!queue.waiters.delete(waiter)) return;
+    queue.wanted -= waiter.batchSize;
+    if (!queue.hasty.delete(waiter) && queue.waiters.size === queue.hasty.size) this.#patient.delete(queue);
   }
 
   /**
@@ -122,8 +142,9 @@ export class Dispatcher {
    */
   requestFor(call: NextCall): ClaimRequest | null {
     if (this.#isStopped || call.gone.aborted) return null;
-    for (const { waiters } of this.#queuesFor(call)) {
-      for (const { isInVain } of waiters) if (isInVain) return null;
+    for (const { waiters, vainBefore } of this.#patient.among(call.namespace, call.nodeNames)) {
+      const [first] = waiters;
+      if (first !== undefined && first.turn < vainBefore) return null;
     }
     return this.#request(call, Math.min(call.batchSize, this.#parts.limits.maxBatchSize));
   }
@@ -135,8 +156,8 @@ export class Dispatcher {
   }
 
   /** Serves those who wait for the nodes of a signal. */
-  wake(signal: StatesSignal): void {
-    for (const queue of this.#queuesFor(signal)) this.#serve(queue);
+  wake({ namespace, nodeNames }: StatesSignal): void {
+    for (const queue of this.#patient.among(namespace, nodeNames)) this.#serve(queue);
   }
 
   /** Serves all who wait. */
@@ -157,12 +178,6 @@ export class Dispatcher {
     while (this.#underWay.size > 0) await Promise.all(this.#underWay);
   }
 
-  /** The queues in which somebody asks for one of some nodes. */
-  #queuesFor({ namespace, nodeNames }: StatesSignal): readonly Queue[] {
-    const asks = (queue: Queue) => queue.nodeNames.some((name) => nodeNames.includes(name));
-    return [...this.#queues.values()].filter((queue) => queue.namespace === namespace && asks(queue));
-  }
-
   #queueOf(namespace: string, nodeNames: readonly string[]): Queue {
     const names = [...new Set(nodeNames)].sort();
     const key = JSON.stringify([namespace, ...names]);
@@ -173,6 +188,9 @@ export class Dispatcher {
       namespace,
       nodeNames: names,
       waiters: new Set(),
+      hasty: new Set(),
+      vainBefore: 0,
+      wanted: 0,
       isServing: false,
       again: false,
     };
@@ -191,36 +209,37 @@ export class Dispatcher {
       return;
     }
     queue.isServing = true;
-    const served = this.#serveUntilDry(queue)
-      .catch((error: unknown) => {
-        for (const waiter of [...queue.waiters]) waiter.fail(error);
-      })
-      .finally(() => {
-        queue.isServing = false;
-        // Somebody may have come after the last look at `again`.
-        if (queue.again) this.#serve(queue);
-        else this.#drop(queue);
-      });
-    this.#track(served);
+    this.#track(this.#serveAll(queue));
+  }
+
+  async #serveAll(queue: Queue): Promise<void> {
+    try {
+      await this.#serveUntilDry(queue);
+    } catch (error) {
+      for (const waiter of queue.waiters) waiter.fail(error);
+    }
+    queue.isServing = false;
+    // Somebody may have come after the last look at `again`.
+    if (queue.again) this.#serve(queue);
+    else this.#drop(queue);
   }
 
   #track(work: Promise<void>): void {
     this.#underWay.add(work);
-    void work.finally(() => this.#underWay.delete(work));
+    void work.then(() => this.#underWay.delete(work));
   }
 
   async #serveUntilDry(queue: Queue): Promise<void> {
     for (;;) {
       queue.again = false;
-      const wanted = [...queue.waiters].reduce((sum, waiter) => sum + waiter.batchSize, 0);
-      if (wanted === 0) return;
-      const limit = Math.min(wanted, this.#parts.limits.maxBatchSize);
-      const asking = [...queue.waiters];
+      if (queue.wanted === 0) return;
+      const limit = Math.min(queue.wanted, this.#parts.limits.maxBatchSize);
+      const nextTurn = this.#turns;
       const states = await this.#claim(queue, limit);
       this.#handOut(queue, states);
       // Fewer than asked for may be all that fits into one claim.
       const isDry = states.length === 0;
-      if (isDry) this.#sendAway(queue, asking);
+      if (isDry) this.#sendAway(queue, nextTurn);
       if (isDry && !queue.again) {
         await this.#askForWakeUp(queue);
         if (!queue.again) return;
@@ -228,11 +247,12 @@ export class Dispatcher {
     }
   }
 
-  /** There is nothing for those who asked: who does not wait has its answer, the others wait in vain from now on. */
-  #sendAway({ waiters }: Queue, asking: readonly Waiter[]): void {
-    for (const waiter of asking) {
-      if (waiter.waits) waiter.isInVain = true;
-      else if (waiters.has(waiter)) waiter.answer([]);
+  /** There is nothing for who came before a turn: who does not stay has its answer, the others wait in vain from now on. */
+  #sendAway(queue: Queue, turn: number): void {
+    queue.vainBefore = turn;
+    for (const waiter of queue.hasty) {
+      if (waiter.turn >= turn) return;
+      waiter.answer([]);
     }
   }
 
@@ -259,7 +279,8 @@ export class Dispatcher {
   /** Gives claimed states to those who wait, in their order; what nobody is there for any more goes back. */
   #handOut(queue: Queue, states: readonly ClaimedState[]): void {
     let from = 0;
-    for (const waiter of [...queue.waiters]) {
+    if (states.length > 0) this.#patient.moveBack(queue);
+    for (const waiter of queue.waiters) {
       if (from >= states.length) return;
       waiter.answer(states.slice(from, from + waiter.batchSize));
       from += waiter.batchSize;

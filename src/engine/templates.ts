@@ -9,8 +9,11 @@ const CACHED_SIZE = 16 * 1024 * 1024;
 /** About what a vertex and a part of a text take beside their characters. */
 const SIZE_OF_PART = 100;
 
+/** About what one more mention of a name takes. */
+const SIZE_OF_MENTION = 10;
+
 /** A measure of the memory that a compiled version takes: a million are some megabytes. */
-function sizeOf({ vertices, joins }: CompiledGraph): number {
+function sizeOf({ vertices, readsOfNext, joins }: CompiledGraph): number {
   let size = 0;
   for (const { texts, nextNodes } of vertices.values()) {
     size += SIZE_OF_PART * (1 + nextNodes.length);
@@ -18,6 +21,7 @@ function sizeOf({ vertices, joins }: CompiledGraph): number {
       for (const part of template) size += SIZE_OF_PART + (typeof part === 'string' ? part.length : 0);
     }
   }
+  for (const { path } of readsOfNext.values()) size += SIZE_OF_MENTION * path.length;
   for (const { leads, failing } of joins.values()) size += SIZE_OF_PART * (leads.size + failing.size);
   return size;
 }

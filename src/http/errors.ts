@@ -4,6 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { KnownError, RequestRefused } from '../domain/errors.ts';
 import type { Limits } from '../engine/world.ts';
 import { endsConnection } from './client-errors.ts';
+import { idIn } from './request-log.ts';
 
 /** An answer that is no success; `detail` says why. */
 interface Answer {
@@ -50,9 +51,9 @@ function answerTo(error: unknown, limits: Limits): Answer {
 export function errorHandler(limits: Limits) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const { status, body } = answerTo(error, limits);
-    if (status === 500) request.log.error({ err: error }, 'a request failed');
+    if (status === 500) request.log.error({ ...idIn(request), err: error }, 'a request failed');
     else if (error instanceof KnownError && error.cause !== undefined) {
-      request.log.warn({ err: error.cause }, error.message);
+      request.log.warn({ ...idIn(request), err: error.cause }, error.message);
     }
     if (status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
     // The framework closes the connection on a body that it gave up on. A caller that is still sending would then often

@@ -1,12 +1,14 @@
 // Lets nobody in without a right key, and slows down who tries keys. Each process counts for itself, and forgets when it
 // ends.
 
+import { isIP } from 'node:net';
 import rateLimit, { normalizeIP } from '@fastify/rate-limit';
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { LRUCache } from 'lru-cache';
 import { KnownError } from '../domain/errors.ts';
 import type { KeyCheck } from './auth.ts';
 import { addressOf } from './caller.ts';
+import { idIn } from './request-log.ts';
 import type { TypedServer } from './typed-server.ts';
 
 /** How many wrong or missing keys of one address are answered with 401 in a window, and how long that is. */
@@ -26,9 +28,18 @@ export function tooManyWrongKeys(waitSeconds: number): KnownError {
   return new KnownError('TOO_MANY_WRONG_KEYS', `${why}: ${advice}`);
 }
 
+/** The callers of the addresses seen last: to work one out takes longer than all else that a right key needs. */
+const callers = new LRUCache<string, string>({ max: MOST_ADDRESSES });
+
 /** IPv6 addresses by their first 64 bits, since a caller has as many of the rest as it likes; IPv4 however written. */
 function callerOf(request: FastifyRequest): string {
-  return normalizeIP(addressOf(request));
+  const { ip } = request;
+  const known = callers.get(ip);
+  if (known !== undefined) return known;
+  const caller = normalizeIP(addressOf(request));
+  // What a proxy names may be anything, of any length.
+  if (isIP(ip) !== 0) callers.set(ip, caller);
+  return caller;
 }
 
 const NOBODY_EXEMPT = 'no address is exempt from the count of failed keys';
@@ -62,7 +73,7 @@ async function judgeKeys(server: TypedServer, isRight: KeyCheck, known: LRUCache
     if (after.isAllowed) throw new Error(NOBODY_EXEMPT);
     if (after.remaining === 0) {
       const what = `${FAILURES_ALLOWED} calls with a wrong or missing API key: for ${after.ttlInSeconds} s all more are answered`;
-      request.log.warn({ address }, `${what} with 429 and not logged`);
+      request.log.warn({ ...idIn(request), address }, `${what} with 429 and not logged`);
     }
     return new KnownError('INVALID_API_KEY', 'Invalid API key');
   };

@@ -61,7 +61,8 @@ function newServer(world: World, { logger, trustProxy }: ServerOptions): TypedSe
   return fastify({
     loggerInstance: logger,
     // The one line of each request is written by request-log.ts.
-    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    logController: new LogController({ disableRequestLogging: true }),
+    childLoggerFactory: (log) => log,
     genReqId: requestIdOf,
     bodyLimit: world.limits.maxBodyBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { claimStates, returnClaims } from '../../src/engine/claim-states.ts';
 import { executeState } from '../../src/engine/execute-state.ts';
 import { failState } from '../../src/engine/fail-state.ts';
@@ -192,4 +193,22 @@ test('a state that is given back keeps its place', async (t) => {
     (await claim(world, ['a'], 1)).map(({ runId }) => runId),
     [first],
   );
+});
+
+test('polls for several nodes and polls for one of them take turns, however many there are of each', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  const took: string[] = [];
+  const keepPolling = (name: string, nodeNames: readonly string[]) =>
+    Promise.all(
+      [1, 2, 3].map(() => poll(world, nodeNames, 60_000).states.then((states) => took.push(...states.map(() => name)))),
+    );
+  const polls = [keepPolling('one', ['a']), keepPolling('several', ['a', 'b'])];
+  for (let runs = 1; runs <= 6; runs += 1) {
+    await start(world);
+    while (took.length < runs) await nextTurn();
+  }
+  await Promise.all(polls);
+  assert.deepEqual(took, ['one', 'several', 'one', 'several', 'one', 'several']);
 });

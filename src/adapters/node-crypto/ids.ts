@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, hash, randomFillSync } from 'node:crypto';
 import { v7 } from 'uuid';
 import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
 import type { Ids } from '../../ports/ids.ts';
@@ -17,8 +17,26 @@ function secondsOf(atMs: number): string {
     .padStart(8, '0');
 }
 
-function digestOf(cause: readonly (string | number)[]): Buffer {
-  return createHash('sha256').update(JSON.stringify(cause)).digest();
+/** In hex: to have the digest as bytes costs more than to make it. */
+function digestOf(cause: readonly (string | number)[]): string {
+  return hash('sha256', JSON.stringify(cause), 'hex');
+}
+
+/** How many random bytes are fetched at a time: to fetch few takes about as long as to fetch many. */
+const POOL_BYTES = 4096;
+
+/** Gives random bytes, none of them twice; they are to be read before the next call. */
+function randomPool(): (count: number) => Buffer {
+  const pool = Buffer.alloc(POOL_BYTES);
+  let used = POOL_BYTES;
+  return (count) => {
+    if (used + count > POOL_BYTES) {
+      randomFillSync(pool);
+      used = 0;
+    }
+    used += count;
+    return pool.subarray(used - count, used);
+  };
 }
 
 /**
@@ -27,16 +45,17 @@ function digestOf(cause: readonly (string | number)[]): Buffer {
  * Moments must lie between 1970 and 2106: each method that takes one throws RangeError for any other.
  */
 export function cryptoIds(): Ids {
+  const randomBytes = randomPool();
   const uuid = (atMs: number, random: Uint8Array): RunId => {
     secondsOf(atMs);
     return v7({ msecs: atMs, random }) as RunId;
   };
   return {
     runId: (atMs) => uuid(atMs, randomBytes(16)),
-    derivedRunId: (atMs, cause) => uuid(atMs, digestOf(cause).subarray(0, 16)),
+    derivedRunId: (atMs, cause) => uuid(atMs, Buffer.from(digestOf(cause).slice(0, 32), 'hex')),
     derivedStateId(moment, cause) {
       const seconds = typeof moment === 'number' ? secondsOf(moment) : moment.slice(0, 8);
-      return `${seconds}${digestOf(cause).toString('hex', 0, 8)}` as StateId;
+      return `${seconds}${digestOf(cause).slice(0, 16)}` as StateId;
     },
     recordId: (atMs) => `${secondsOf(atMs)}${randomBytes(8).toString('hex')}`,
     claimToken: () => randomBytes(16).toString('base64url') as ClaimToken,
