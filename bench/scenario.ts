@@ -1,0 +1,23 @@
+import type { Measured } from './figures.ts';
+import type { Stage } from './stage.ts';
+
+/** How a scenario is measured. */
+export interface ScenarioOptions {
+  /** How many rounds count; 1 or more. */
+  readonly pairs: number;
+  /** Whether it is to take seconds, with sizes that tell nothing but that it works. */
+  readonly isSmall: boolean;
+  /** Where filled stores are kept between two runs of the bench; null for nowhere. */
+  readonly keepFolder: string | null;
+  /** Whether peers may be installed and measured. */
+  readonly peers: boolean;
+  /** Tells the person who waits how far it is. */
+  progress(text: string): void;
+}
+
+/** Something that is measured. */
+export interface Scenario {
+  readonly name: string;
+  /** Measures it on what the stage starts. @throws Error when a server does not do as the protocol says. */
+  run(stage: Stage, options: ScenarioOptions): Promise<readonly Measured[]>;
+}
