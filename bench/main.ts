@@ -5,6 +5,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg } from 'node:os';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { backendsSkip } from '../test/support/backends.ts';
 import { keepFolder, makeFolder } from '../test/support/folders.ts';
@@ -12,11 +13,18 @@ import { withScope } from '../test/support/server-process.ts';
 import { type Cores, takeCores } from './cores.ts';
 import { type Figure, figureOf } from './figures.ts';
 import type { Scenario, ScenarioOptions } from './scenario.ts';
+import { backlog } from './scenarios/backlog.ts';
 import { chain } from './scenarios/chain.ts';
+import { fanout } from './scenarios/fanout.ts';
+import { history } from './scenarios/history.ts';
+import { idle } from './scenarios/idle.ts';
+import { latency } from './scenarios/latency.ts';
+import { start } from './scenarios/start.ts';
+import { store } from './scenarios/store.ts';
 import { BACKENDS, type BackendName, openStage } from './stage.ts';
 import { tableOf } from './table.ts';
 
-const SCENARIOS: readonly Scenario[] = [chain];
+const SCENARIOS: readonly Scenario[] = [chain, store, latency, fanout, backlog, history, idle, start];
 
 interface Options extends ScenarioOptions {
   readonly scenarios: readonly Scenario[];
@@ -58,7 +66,7 @@ function readOptions(): Options {
     isSmall: values.small,
     profile: values.profile,
     peers: values.peers,
-    keepFolder: values.keep ?? null,
+    keepFolder: values.keep === undefined ? makeFolder('bench-stores') : resolve(values.keep),
     json: values.json,
     progress: (text) => console.error(text),
   };

@@ -7,8 +7,8 @@ export interface ScenarioOptions {
   readonly pairs: number;
   /** Whether it is to take seconds, with sizes that tell nothing but that it works. */
   readonly isSmall: boolean;
-  /** Where filled stores are kept between two runs of the bench; null for nowhere. */
-  readonly keepFolder: string | null;
+  /** Where filled stores are, for further scenarios. */
+  readonly keepFolder: string;
   /** Whether peers may be installed and measured. */
   readonly peers: boolean;
   /** Tells the person who waits how far it is. */

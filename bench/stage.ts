@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { freePort, freshDatabaseName, startMongo, startRedis } from '../test/support/backends.ts';
 import {
   type Child,
+  type Command,
   type Scope,
   serverCommand,
   startCommand,
@@ -120,17 +121,32 @@ export class Stage {
   /** Starts the bare route. */
   async startBareRoute(): Promise<Server> {
     const port = await freePort();
-    const file = join(import.meta.dirname, 'yardsticks/bare-route.ts');
-    return this.#serving(this.scriptCommand(file, [`${port}`]), { port, key: randomBytes(16).toString('hex') });
+    const command = this.#scriptCommand('yardsticks/bare-route.ts', [`${port}`]);
+    return this.#serving(command, { port, key: randomBytes(16).toString('hex') });
   }
 
-  /** A command that runs one of the bench's own scripts on the server's core. */
-  scriptCommand(script: string, args: readonly string[]) {
-    const [file = process.execPath, ...rest] = [...onServerCore(this.cores), process.execPath, script, ...args];
+  /**
+   * Runs one of the bench's own scripts on the server's core.
+   *
+   * @param script from the folder of the bench.
+   * @returns what it printed to stdout.
+   * @throws Error with its output when it fails.
+   */
+  async runScript(script: string, args: readonly string[]): Promise<string> {
+    const child = startCommand(this.scope, this.#scriptCommand(script, args));
+    const { code } = await child.exited;
+    if (code !== 0) throw new Error(`${script} ended with ${code}:\n${child.output}`);
+    return child.stdout;
+  }
+
+  /** @param script from the folder of the bench. */
+  #scriptCommand(script: string, args: readonly string[]): Command {
+    const path = join(import.meta.dirname, script);
+    const [file = process.execPath, ...rest] = [...onServerCore(this.cores), process.execPath, path, ...args];
     return { file, args: rest, folder: resolve(import.meta.dirname, '..') };
   }
 
-  async #serving(command: Parameters<typeof startCommand>[1], address: Address): Promise<Server> {
+  async #serving(command: Command, address: Address): Promise<Server> {
     const beginMs = performance.now();
     const child = startCommand(this.scope, command);
     await untilServing(child, address.port);
