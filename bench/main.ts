@@ -19,12 +19,13 @@ import { fanout } from './scenarios/fanout.ts';
 import { history } from './scenarios/history.ts';
 import { idle } from './scenarios/idle.ts';
 import { latency } from './scenarios/latency.ts';
+import { peers } from './scenarios/peers.ts';
 import { start } from './scenarios/start.ts';
 import { store } from './scenarios/store.ts';
 import { BACKENDS, type BackendName, openStage } from './stage.ts';
 import { tableOf } from './table.ts';
 
-const SCENARIOS: readonly Scenario[] = [chain, store, latency, fanout, backlog, history, idle, start];
+const SCENARIOS: readonly Scenario[] = [chain, store, peers, latency, fanout, backlog, history, idle, start];
 
 interface Options extends ScenarioOptions {
   readonly scenarios: readonly Scenario[];
@@ -99,7 +100,7 @@ const startedAt = new Date().toISOString();
 const figures: Figure[] = [];
 const failures: string[] = [];
 for (const scenario of options.scenarios) {
-  for (const backend of backends) {
+  for (const backend of backends.filter((one) => scenario.backends?.includes(one) ?? true)) {
     try {
       figures.push(...(await measure(scenario, backend, cores, options)));
     } catch (error) {

@@ -1,5 +1,5 @@
 import type { Measured } from './figures.ts';
-import type { Stage } from './stage.ts';
+import type { BackendName, Stage } from './stage.ts';
 
 /** How a scenario is measured. */
 export interface ScenarioOptions {
@@ -9,7 +9,7 @@ export interface ScenarioOptions {
   readonly isSmall: boolean;
   /** Where filled stores are, for further scenarios. */
   readonly keepFolder: string;
-  /** Whether peers may be installed and measured. */
+  /** Whether the peers that have to be installed first may be. */
   readonly peers: boolean;
   /** Tells the person who waits how far it is. */
   progress(text: string): void;
@@ -18,6 +18,8 @@ export interface ScenarioOptions {
 /** Something that is measured. */
 export interface Scenario {
   readonly name: string;
+  /** On which backends it is measured; on all of them unless they are given. */
+  readonly backends?: readonly BackendName[];
   /** Measures it on what the stage starts. @throws Error when a server does not do as the protocol says. */
   run(stage: Stage, options: ScenarioOptions): Promise<readonly Measured[]>;
 }

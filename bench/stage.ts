@@ -115,14 +115,23 @@ export class Stage {
       settings: { ...settings, PORT: `${port}` },
       wrapper: ['sh', '-c', 'exec "$@" > /dev/null', 'sh', ...onServerCore(this.cores)],
     });
-    return this.#serving(command, { port, key: settings.STATE_MANAGER_SECRET ?? '' });
+    return this.serving(command, { port, key: settings.STATE_MANAGER_SECRET ?? '' });
   }
 
   /** Starts the bare route. */
-  async startBareRoute(): Promise<Server> {
+  startBareRoute(): Promise<Server> {
+    return this.startScript('yardsticks/bare-route.ts', []);
+  }
+
+  /**
+   * Starts one of the bench's own scripts that serves HTTP, on the server's core.
+   *
+   * @param script from the folder of the bench; it gets its port, and then its arguments.
+   */
+  async startScript(script: string, args: readonly string[]): Promise<Server> {
     const port = await freePort();
-    const command = this.#scriptCommand('yardsticks/bare-route.ts', [`${port}`]);
-    return this.#serving(command, { port, key: randomBytes(16).toString('hex') });
+    const address = { port, key: randomBytes(16).toString('hex') };
+    return this.serving(this.#scriptCommand(script, [`${port}`, ...args]), address);
   }
 
   /**
@@ -146,7 +155,12 @@ export class Stage {
     return { file, args: rest, folder: resolve(import.meta.dirname, '..') };
   }
 
-  async #serving(command: Command, address: Address): Promise<Server> {
+  /**
+   * Starts a command and waits until it answers.
+   *
+   * @throws Error with its output when it ends instead, or does not answer.
+   */
+  async serving(command: Command, address: Address): Promise<Server> {
     const beginMs = performance.now();
     const child = startCommand(this.scope, command);
     await untilServing(child, address.port);

@@ -17,8 +17,8 @@ interface Rates {
 /** States a second of the engine on its store over those of the trial's layout, in groups of 40 operations. */
 export const store: Scenario = {
   name: 'store',
+  backends: ['sqlite'],
   async run(stage, { pairs, isSmall }) {
-    if (stage.backend !== 'sqlite') return [];
     const folder = await temporaryFolder(stage.scope, 'bench');
     const printed = await stage.runScript('yardsticks/store-alone.ts', [
       folder,
