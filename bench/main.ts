@@ -85,9 +85,12 @@ async function measure(scenario: Scenario, backend: BackendName, cores: Cores, o
   if (profileFolder !== null) keepFolder(profileFolder);
   const beginMs = performance.now();
   options.progress(`${scenario.name} on ${backend} ...`);
-  const measured = await withScope(async (scope) =>
-    scenario.run(await openStage(scope, { backend, cores, profileFolder }), options),
-  );
+  const measured = await withScope(async (scope) => {
+    const stage = await openStage(scope, { backend, cores, profileFolder });
+    const found = await scenario.run(stage, options);
+    await stage.close();
+    return found;
+  });
   options.progress(`${scenario.name} on ${backend}: ${((performance.now() - beginMs) / 1000).toFixed(0)} s`);
   if (profileFolder !== null) console.log(`CPU profiles of ${scenario.name} on ${backend}: ${profileFolder}`);
   return measured.map((one) => figureOf(scenario.name, backend, one, !options.isSmall));

@@ -77,6 +77,7 @@ export class Stage {
   readonly scope: Scope;
   readonly #nodeArgs: readonly string[];
   readonly #shared: Readonly<Record<string, string>>;
+  readonly #servers: Server[] = [];
 
   /** Use `openStage`. */
   constructor(scope: Scope, options: StageOptions, shared: Readonly<Record<string, string>>) {
@@ -164,7 +165,7 @@ export class Stage {
     const beginMs = performance.now();
     const child = startCommand(this.scope, command);
     await untilServing(child, address.port);
-    return {
+    const server: Server = {
       ...address,
       pid: child.pid,
       startMs: performance.now() - beginMs,
@@ -173,6 +174,13 @@ export class Stage {
         await child.exited;
       },
     };
+    this.#servers.push(server);
+    return server;
+  }
+
+  /** Ends all servers in order. */
+  async close(): Promise<void> {
+    await Promise.all(this.#servers.map((server) => server.stop()));
   }
 }
 

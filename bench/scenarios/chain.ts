@@ -63,7 +63,6 @@ export const chain: Scenario = {
       // Without it nothing is measured, and the figure left out.
       next: async () => (hasNext ? chainRate(server, runs, true) : Number.NaN),
     });
-    await server.stop();
     return [
       ...figuresOf(stage.backend, 'enqueue and executed', rates.plain, rates.bare),
       ...(hasNext ? figuresOf(stage.backend, 'executed with next', rates.next, rates.bare) : []),

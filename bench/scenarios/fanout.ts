@@ -70,7 +70,6 @@ export const fanout: Scenario = {
       pairs,
       Object.fromEntries(widths.map((width) => [`${width}`, costOf(server, place, width, branches)])),
     );
-    await server.stop();
     const widest = Math.max(...widths);
     return widths
       .filter((width) => width !== NARROW)

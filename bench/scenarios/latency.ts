@@ -111,7 +111,6 @@ export const latency: Scenario = {
       ),
       ...(steps === 40 ? { goal: LONG_CHAIN_GOAL } : {}),
     });
-    await server.stop();
     return [
       {
         name: 'trigger to claim, p50',

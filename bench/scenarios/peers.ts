@@ -1,5 +1,6 @@
 // What others reach with chains of ten trivial steps, over the same bare route.
 
+import { join } from 'node:path';
 import { backendsSkip, startRedis } from '../../test/support/backends.ts';
 import { unpin } from '../cores.ts';
 import { Connection } from '../driver.ts';
@@ -30,18 +31,19 @@ async function bullmq(stage: Stage, chains: number): Promise<Measure> {
 export const peers: Scenario = {
   name: 'peers',
   backends: ['sqlite'],
-  async run(stage, { pairs, isSmall, peers: mayInstall, progress }) {
+  async run(stage, { pairs, isSmall, peers: mayInstall, keepFolder, progress }) {
     const { chains, requests } = isSmall ? SMALL : FULL;
     const measures: Record<string, Measure> = {};
     const noRedis = backendsSkip({ kinds: ['redis'], own: true });
     if (noRedis === false) measures['BullMQ alone, AOF every second'] = await bullmq(stage, chains);
     else progress(`BullMQ is left out: it ${noRedis}`);
     if (mayInstall) {
-      const restate = await startRestate(stage);
+      progress('Restate is installed, unless it is there ...');
+      const restate = await startRestate(stage, join(keepFolder, 'peers'));
       measures['Restate, ctx.run, all in flight'] = () => restate.rate(chains);
-    } else progress('Restate is left out: --peers installs it into a temporary folder');
+    } else progress('Restate is left out: --peers installs it, into the folder of --keep or a temporary one');
     const bare = await stage.startBareRoute();
-    const rates = await inTurns(pairs, { ...measures, bare: () => bareRate(bare, CONNECTIONS, requests) });
+    const rates = await inTurns<string>(pairs, { ...measures, bare: () => bareRate(bare, CONNECTIONS, requests) });
     return Object.keys(measures).map(
       (name): Measured => ({
         name,

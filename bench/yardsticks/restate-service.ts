@@ -5,7 +5,6 @@
 
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 
 const STEPS = 10;
 
@@ -23,8 +22,7 @@ interface Context {
 }
 
 const [port, folder = ''] = process.argv.slice(2);
-const path = createRequire(join(folder, 'package.json')).resolve('@restatedev/restate-sdk');
-const sdk: Sdk = await import(pathToFileURL(path).href);
+const sdk: Sdk = createRequire(join(folder, 'package.json'))('@restatedev/restate-sdk');
 
 const chain = sdk.service({
   name: 'chain',
