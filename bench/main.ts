@@ -97,33 +97,41 @@ async function measure(scenario: Scenario, backend: BackendName, cores: Cores, o
 }
 
 const options = readOptions();
+const { pairs, isSmall } = options;
 const backends = runnable(options.backends);
 const cores = takeCores();
 const startedAt = new Date().toISOString();
 const figures: Figure[] = [];
 const failures: string[] = [];
-for (const scenario of options.scenarios) {
-  for (const backend of backends.filter((one) => scenario.backends?.includes(one) ?? true)) {
-    try {
-      figures.push(...(await measure(scenario, backend, cores, options)));
-    } catch (error) {
-      // The others can still be measured.
-      failures.push(`${scenario.name} on ${backend}: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  }
-}
-const machine = {
-  cores: availableParallelism(),
-  cpu: cpus()[0]?.model ?? '',
-  node: process.version,
-  pinning: cores.note,
-  load: loadavg(),
-};
-const { pairs, isSmall } = options;
-console.log(`\n${tableOf(figures)}\n\n${pairs} pairs each; ${cores.note}; load average ${loadavg()[0]?.toFixed(1)}`);
-if (isSmall) console.log('Small sizes: the figures tell nothing but that everything works.');
-for (const failure of failures) console.log(`COULD NOT BE MEASURED: ${failure}`);
-if (options.json !== undefined) {
+
+/** Writes what there is so far: the whole takes long, and may be interrupted. */
+function writeReport(): void {
+  if (options.json === undefined) return;
+  const machine = {
+    cores: availableParallelism(),
+    cpu: cpus()[0]?.model ?? '',
+    node: process.version,
+    pinning: cores.note,
+    load: loadavg(),
+  };
   const report = { startedAt, machine, options: { pairs, isSmall }, figures, failures };
   writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
 }
+
+for (const scenario of options.scenarios) {
+  for (const backend of backends.filter((one) => scenario.backends?.includes(one) ?? true)) {
+    try {
+      const found = await measure(scenario, backend, cores, options);
+      figures.push(...found);
+      options.progress(`${tableOf(found)}\n`);
+    } catch (error) {
+      // The others can still be measured.
+      failures.push(`${scenario.name} on ${backend}: ${error instanceof Error ? error.message : String(error)}`);
+      options.progress(failures.at(-1) ?? '');
+    }
+    writeReport();
+  }
+}
+console.log(`\n${tableOf(figures)}\n\n${pairs} pairs each; ${cores.note}; load average ${loadavg()[0]?.toFixed(1)}`);
+if (isSmall) console.log('Small sizes: the figures tell nothing but that everything works.');
+for (const failure of failures) console.log(`COULD NOT BE MEASURED: ${failure}`);
