@@ -1,0 +1,84 @@
+// One state goes on in many branches, and a join waits for all of them.
+
+import { Connection } from '../driver.ts';
+import { type BenchVertex, drain, nodeOf, openWorkplace, type Workplace } from '../fleet.ts';
+import { inTurns, type Measure } from '../rounds.ts';
+import type { Scenario } from '../scenario.ts';
+import type { Server } from '../stage.ts';
+import { pairsOf } from '../statistics.ts';
+
+const FLEET = { connections: 64, batchSize: 16 };
+
+/** To which all others are compared. */
+const NARROW = 100;
+
+/** Narrow fan-outs are measured several times in a row, up to so many branches. */
+const FULL = { widths: [10, 100, 1_000, 10_000], branches: 2_000 };
+const SMALL = { widths: [10, 100, 200], branches: 200 };
+
+const GOAL = { must: 1.3, aim: 1, better: 'lower' } as const;
+
+const VERTICES: readonly BenchVertex[] = [
+  { identifier: 'root', input: '0', next: ['spread'] },
+  { identifier: 'spread', input: '${{ root.outputs.y }}', next: ['branch'] },
+  { identifier: 'branch', input: '${{ spread.outputs.y }}', next: ['join'] },
+  { identifier: 'join', input: '${{ root.outputs.y }}', unites: 'root' },
+];
+
+/** @throws Error when there is none. */
+async function claimOne(place: Workplace, connection: Connection, identifier: string) {
+  const [state] = await place.claim(connection, 1, [nodeOf(identifier)]);
+  if (state === undefined) throw new Error(`no state of ${identifier} came`);
+  return state;
+}
+
+/** From the outputs that make the branches to the claim of the join, in milliseconds. */
+async function fanOutMs(server: Server, place: Workplace, connection: Connection, width: number): Promise<number> {
+  await place.trigger(connection);
+  await place.executed(connection, await claimOne(place, connection, 'root'));
+  const spread = await claimOne(place, connection, 'spread');
+  const outputs = Array.from({ length: width }, (_, index) => ({ y: `${index}` }));
+  const beginMs = performance.now();
+  await place.executed(connection, spread, outputs);
+  await drain(server, place, width, { ...FLEET, nodes: [nodeOf('branch')] });
+  const join = await claimOne(place, connection, 'join');
+  const tookMs = performance.now() - beginMs;
+  await place.executed(connection, join);
+  return tookMs;
+}
+
+/** Microseconds a branch. */
+function costOf(server: Server, place: Workplace, width: number, branches: number): Measure {
+  return async () => {
+    const connection = new Connection(server);
+    const times = Math.max(1, Math.round(branches / width));
+    let sumMs = 0;
+    for (let time = 0; time < times; time += 1) sumMs += await fanOutMs(server, place, connection, width);
+    connection.close();
+    return (sumMs * 1000) / (times * width);
+  };
+}
+
+/** What a branch costs in fan-outs of several widths over what it costs in one of 100. */
+export const fanout: Scenario = {
+  name: 'fanout',
+  async run(stage, { pairs, isSmall }) {
+    const { widths, branches } = isSmall ? SMALL : FULL;
+    const server = await stage.startServer();
+    const place = await openWorkplace(server, VERTICES);
+    const costs = await inTurns(
+      pairs,
+      Object.fromEntries(widths.map((width) => [`${width}`, costOf(server, place, width, branches)])),
+    );
+    const widest = Math.max(...widths);
+    return widths
+      .filter((width) => width !== NARROW)
+      .map((width) => ({
+        name: `a branch of ${width}, over one of ${NARROW}`,
+        a: 'µs a branch',
+        b: 'µs',
+        pairs: pairsOf(costs[`${width}`] ?? [], costs[`${NARROW}`] ?? []),
+        ...(width === widest ? { goal: GOAL } : {}),
+      }));
+  },
+};
