@@ -62,6 +62,8 @@ interface StateRow extends Omit<StateRecord, 'inputs' | 'outputs' | 'changes' | 
 }
 
 interface ChangeRow extends ChangeRecord {
+  /** The row that the change is stored in. */
+  readonly group: number;
   readonly cursor: number;
   readonly state: string;
 }
@@ -87,17 +89,17 @@ export function sqliteHoldings(folder: string): Holdings {
     }
   };
 
-  const changesAfter = (connection: DatabaseSync, cursor: number): ChangeRow[] =>
+  const changesFrom = (connection: DatabaseSync, { group, cursor }: Pick<ChangeRow, 'group' | 'cursor'>): ChangeRow[] =>
     connection
       .prepare(
-        `SELECT cursor, at, state, from_status AS "from", to_status AS "to", cause FROM change WHERE cursor >= ?
-         ORDER BY cursor`,
+        `SELECT change_group AS "group", cursor, at, state, from_status AS "from", to_status AS "to", cause FROM change
+         WHERE change_group >= ? AND cursor >= ? ORDER BY cursor`,
       )
-      .all(cursor) as unknown as ChangeRow[];
+      .all(group, cursor) as unknown as ChangeRow[];
 
   /** Reads the changes that came since; what was read once must still be there. */
   const readChanges = (connection: DatabaseSync) => {
-    const rows = changesAfter(connection, last?.cursor ?? 0);
+    const rows = changesFrom(connection, last ?? { group: 0, cursor: 0 });
     if (last !== undefined) {
       const again = rows.shift();
       if (JSON.stringify(again) !== JSON.stringify(last)) throw new Error(`change ${last.cursor} is gone or another`);

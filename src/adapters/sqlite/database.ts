@@ -2,7 +2,9 @@
 //
 // Group commit: the operations of one turn of the event loop share one transaction and one sync, and each is answered
 // only after it. A group runs from BEGIN to COMMIT without giving up the thread, so no reader ever sees what is not
-// committed, and two operations never mix. An operation that fails is rolled back alone, to its savepoint.
+// committed, and two operations never mix. Savepoints cost as much as the changes between them, so a group first runs
+// without; when one of its operations fails, all of it is rolled back and runs once more, each operation behind a
+// savepoint of its own, and the one that fails again is undone alone.
 
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import { KnownError } from '../../domain/errors.ts';
@@ -19,6 +21,37 @@ interface Pending {
 interface Settled {
   readonly pending: Pending;
   readonly outcome: { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: unknown };
+}
+
+/** What the operations of a group have left to its end. */
+class Gathering<T> {
+  #items: T[] = [];
+  readonly #store: (items: readonly T[]) => void;
+
+  constructor(store: (items: readonly T[]) => void) {
+    this.#store = store;
+  }
+
+  get length(): number {
+    return this.#items.length;
+  }
+
+  add(item: T): void {
+    this.#items.push(item);
+  }
+
+  /** Takes back what came after the first so many. */
+  cutTo(length: number): void {
+    this.#items.length = length;
+  }
+
+  /** Stores all of it; inside the transaction. */
+  store(): void {
+    if (this.#items.length === 0) return;
+    const items = this.#items;
+    this.#items = [];
+    this.#store(items);
+  }
 }
 
 /** SQLite's primary code for a file that another connection has locked. */
@@ -77,6 +110,8 @@ function unavailable(cause: unknown): KnownError {
 export class Database {
   readonly #connection: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  readonly #gatherings: Pick<Gathering<unknown>, 'length' | 'cutTo' | 'store'>[] = [];
+  readonly #undone: (() => void)[] = [];
   #group: Pending[] = [];
   #hasFailed = false;
   #flushed: Promise<void> = Promise.resolve();
@@ -134,6 +169,23 @@ export class Database {
     });
   }
 
+  /**
+   * Leaves changes to the end of a group, where those of all its operations are stored together.
+   *
+   * @param store changes rows for all items of a group, in the order in which they came.
+   * @returns adds an item; only inside an operation, which takes its items with it when it is undone.
+   */
+  gather<T>(store: (items: readonly T[]) => void): (item: T) => void {
+    const gathering = new Gathering(store);
+    this.#gatherings.push(gathering);
+    return (item) => gathering.add(item);
+  }
+
+  /** Calls back whenever changes were undone, for who keeps in memory what an operation has read or stored. */
+  whenUndone(forget: () => void): void {
+    this.#undone.push(forget);
+  }
+
   /** Whether a group could not be written since the last `forgetFailure`. */
   get hasFailed(): boolean {
     return this.#hasFailed;
@@ -148,22 +200,64 @@ export class Database {
     const group = this.#group;
     this.#group = [];
     try {
-      this.#connection.exec('BEGIN IMMEDIATE');
-      const settled = group.map((pending) => this.#settle(pending));
-      this.#connection.exec('COMMIT');
+      const settled = this.#runTogether(group) ?? this.#runApart(group);
       for (const { pending, outcome } of settled) {
         if (outcome.ok) pending.resolve(outcome.result);
         else pending.reject(outcome.error);
       }
     } catch (error) {
       this.#hasFailed = true;
-      if (this.#connection.isOpen && this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
+      this.#rollBack();
       for (const pending of group) pending.reject(unavailable(error));
     }
   }
 
+  #begin(): void {
+    this.#connection.exec('BEGIN IMMEDIATE');
+  }
+
+  #commit(): void {
+    for (const gathering of this.#gatherings) gathering.store();
+    this.#connection.exec('COMMIT');
+  }
+
+  #rollBack(): void {
+    if (this.#connection.isOpen && this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
+    this.#forget(this.#gatherings.map(() => 0));
+  }
+
+  /** @param lengths what of each gathering stays. */
+  #forget(lengths: readonly number[]): void {
+    this.#gatherings.forEach((gathering, index) => {
+      gathering.cutTo(lengths[index] ?? 0);
+    });
+    for (const forget of this.#undone) forget();
+  }
+
+  /** Runs a group as if nothing in it could fail. Null, with all of it undone, when something did. */
+  #runTogether(group: readonly Pending[]): readonly Settled[] | null {
+    this.#begin();
+    const settled: Settled[] = [];
+    try {
+      for (const pending of group) settled.push({ pending, outcome: { ok: true, result: pending.operation() } });
+    } catch {
+      this.#rollBack();
+      return null;
+    }
+    this.#commit();
+    return settled;
+  }
+
+  #runApart(group: readonly Pending[]): readonly Settled[] {
+    this.#begin();
+    const settled = group.map((pending) => this.#settle(pending));
+    this.#commit();
+    return settled;
+  }
+
   /** Runs one operation; throws only what has ended the whole transaction. */
   #settle(pending: Pending): Settled {
+    const lengths = this.#gatherings.map(({ length }) => length);
     this.#connection.exec('SAVEPOINT operation');
     try {
       const result = pending.operation();
@@ -173,6 +267,7 @@ export class Database {
       // A full disk ends the transaction from within, and with it the operations before this one.
       if (!this.#connection.isTransaction) throw error;
       this.#connection.exec('ROLLBACK TO operation; RELEASE operation');
+      this.#forget(lengths);
       return { pending, outcome: { ok: false, error: comesFromOutside(error) ? unavailable(error) : error } };
     }
   }

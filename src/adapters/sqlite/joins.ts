@@ -7,20 +7,11 @@ import type { JsonObject } from '../../domain/json.ts';
 import type { JoinQuestion } from '../../domain/plan-next.ts';
 import type { JoinKey, NewState, Place } from '../../domain/state.ts';
 import type { Database } from './database.ts';
-import { isHeld, placeOf, storedOutputs } from './state-rows.ts';
+import { placeOf, storedOutputs } from './state-rows.ts';
 
 interface StepRow {
   readonly parent: StateId | null;
   readonly place: string | null;
-}
-
-/** Lets go of a state's keys, those left out that it keeps; inside a write. */
-export function letGo(database: Database, id: StateId, keys: readonly JoinKey[], held: readonly JoinKey[]): void {
-  for (const key of keys) {
-    if (isHeld(key, held)) continue;
-    const sql = 'UPDATE hold SET held = 0 WHERE owner = ? AND vertex = ? AND state = ?';
-    database.run(sql, key.owner, key.join, id);
-  }
 }
 
 /** The places on the way from an owner (left out) to a state (included). */

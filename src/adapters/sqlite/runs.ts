@@ -4,7 +4,7 @@ import type { Cause } from '../../domain/status.ts';
 import type { IdempotencyKey, NewRun, RunStore } from '../../ports/store.ts';
 import type { Database } from './database.ts';
 import { countRun } from './namespaces.ts';
-import { CountChanges, insertState } from './state-rows.ts';
+import type { StateTable } from './state-table.ts';
 
 interface RunRow {
   readonly id: RunId;
@@ -22,7 +22,8 @@ export function isRunStored(database: Database, id: RunId): boolean {
 }
 
 /** Stores a run with its root state; inside a write. */
-export function insertRun(database: Database, run: NewRun, root: NewState, cause: Cause): void {
+export function insertRun(table: StateTable, run: NewRun, root: NewState, cause: Cause): void {
+  const { database } = table;
   countRun(database, run.graph.namespace);
   database.run(
     `INSERT INTO run (namespace, id, graph, version, store, pending, success, errored, retried, created_at)
@@ -36,9 +37,7 @@ export function insertRun(database: Database, run: NewRun, root: NewState, cause
   );
   const row = database.one<{ key: number }>('SELECT key FROM run WHERE id = ?', run.id);
   if (row === undefined) throw new Error('a run that was just stored is not there');
-  const counts = new CountChanges();
-  insertState(database, root, { runKey: row.key, cause, atMs: run.createdAtMs, counts });
-  counts.apply(database, row.key);
+  table.insert(root, { runKey: row.key, cause, atMs: run.createdAtMs });
 }
 
 function keepKey(database: Database, run: NewRun, { key, fingerprint, notBeforeMs }: IdempotencyKey): boolean {
@@ -59,12 +58,13 @@ function keepKey(database: Database, run: NewRun, { key, fingerprint, notBeforeM
 }
 
 /** Runs in SQLite. */
-export function sqliteRuns(database: Database): RunStore {
+export function sqliteRuns(table: StateTable): RunStore {
+  const { database } = table;
   return {
     create: (run, root, cause, idempotency) =>
       database.write(() => {
         if (idempotency !== null && !keepKey(database, run, idempotency)) return 'conflict';
-        insertRun(database, run, root, cause);
+        insertRun(table, run, root, cause);
         return 'done';
       }),
 

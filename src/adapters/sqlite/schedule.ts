@@ -6,6 +6,7 @@ import type { DueSlot, NewRun, ScheduleStore } from '../../ports/store.ts';
 import type { Database } from './database.ts';
 import { graphKeyOf } from './graphs.ts';
 import { insertRun, isRunStored } from './runs.ts';
+import type { StateTable } from './state-table.ts';
 
 interface SlotRow extends GraphName {
   readonly expression: string;
@@ -30,7 +31,8 @@ function keepFiring(database: Database, graph: number, slot: DueSlot, run: NewRu
 }
 
 /** Schedules in SQLite. */
-export function sqliteSchedule(database: Database): ScheduleStore {
+export function sqliteSchedule(table: StateTable): ScheduleStore {
+  const { database } = table;
   return {
     due: async (atMs, limit) =>
       database
@@ -59,7 +61,7 @@ export function sqliteSchedule(database: Database): ScheduleStore {
         if (graph === undefined || !moveSlot(database, graph, slot, nextSlotMs)) return 'conflict';
         if (start === null || !keepFiring(database, graph, slot, start.run, start.slotMs)) return 'done';
         // The run of a slot whose record was forgotten has the same id, since that derives from the slot.
-        if (!isRunStored(database, start.run.id)) insertRun(database, start.run, start.root, 'schedule');
+        if (!isRunStored(database, start.run.id)) insertRun(table, start.run, start.root, 'schedule');
         return 'done';
       }),
 

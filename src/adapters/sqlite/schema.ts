@@ -1,10 +1,14 @@
-// Rows are kept few and narrow: a state has one row, and one key in each index that it is due in. Names of nodes are
+// Rows are kept few and narrow: a state has one row, and one short key in each index that it is due in. Names of nodes are
 // numbers in a state (node_key), what grows with the depth of a graph is not stored (the parents are walked), and ids
 // grow with time, so that new rows go to the end of the tree. A state's long texts stand behind all else in its row, and
-// its id in an index of its own, so that neither a search nor a list of states reads them.
+// its id in an index of its own, so that neither a search nor a list of states reads them. The record of changes has a row
+// a commit, not one a change.
 
 import type { DatabaseSync } from 'node:sqlite';
 import { StartFault } from '../../domain/errors.ts';
+
+/** How many changes one row of the record holds at most. */
+export const MOST_CHANGES = 1000;
 
 /** The steps from an empty file to the present schema; `user_version` counts those that are done. */
 const MIGRATIONS: readonly string[] = [
@@ -167,6 +171,27 @@ const MIGRATIONS: readonly string[] = [
   DROP INDEX graph_version_secret;
   CREATE INDEX graph_version_secret ON graph_version (graph, version) WHERE secret_keys <> '';
   CREATE INDEX graph_version_keys ON graph_version (secret_keys) WHERE secret_keys <> '';
+  `,
+  // Shorter keys: rows of one moment stand in the order in which they came. The changes of a commit are one row, and
+  // `change` shows each of them as one, at a cursor that grows.
+  `
+  DROP INDEX state_due;
+  CREATE INDEX state_due ON state (node, due_at) WHERE status = 'CREATED';
+  DROP INDEX state_run;
+  CREATE INDEX state_run ON state (run);
+
+  CREATE TABLE change_group (
+    key INTEGER PRIMARY KEY,
+    changes TEXT NOT NULL
+  ) STRICT;
+  INSERT INTO change_group (key, changes)
+    SELECT cursor, json_array(json_array(at, run, state, from_status, to_status, cause)) FROM change;
+  DROP TABLE change;
+  CREATE VIEW change AS
+    SELECT change_group.key AS change_group, change_group.key * ${MOST_CHANGES} + entry.key AS cursor,
+      entry.value ->> 0 AS at, entry.value ->> 1 AS run, entry.value ->> 2 AS state,
+      entry.value ->> 3 AS from_status, entry.value ->> 4 AS to_status, entry.value ->> 5 AS cause
+    FROM change_group, json_each(change_group.changes) AS entry;
   `,
 ];
 

@@ -1,10 +1,11 @@
 // Keeps invariants 2 to 5 for the embedded store. Each method is one operation of a group (database.ts): it reads the
 // stored status, compares, and changes within one transaction, so of two callers that race one sees the other's work.
 
-import type { RunId, StateId } from '../../domain/ids.ts';
+import { LRUCache } from 'lru-cache';
+import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
-import type { NewState } from '../../domain/state.ts';
-import { stepsTo } from '../../domain/status.ts';
+import type { NewState, StoredState } from '../../domain/state.ts';
+import { type StateStatus, stepsTo } from '../../domain/status.ts';
 import type {
   Change,
   ClaimedState,
@@ -16,99 +17,91 @@ import type {
   StateStore,
 } from '../../ports/store.ts';
 import type { Database } from './database.ts';
-import { answerQuestion, collectOutputs, letGo } from './joins.ts';
-import {
-  CountChanges,
-  endState,
-  inputsOf,
-  insertState,
-  keysOf,
-  placeOf,
-  recordChange,
-  STATE_ROWS,
-  type StateRow,
-  stateOf,
-  storedOutputs,
-} from './state-rows.ts';
+import { dueStates } from './due-states.ts';
+import { answerQuestion, collectOutputs } from './joins.ts';
+import { keysOf, placeOf, STATE_ROWS, type StateRow, stateOf, storedOutputs } from './state-rows.ts';
+import type { StateTable } from './state-table.ts';
 
-interface DueRow {
-  readonly id: StateId;
-  readonly due_at: number;
-  readonly lease_seconds: number | null;
+/** Characters in the inputs of states that were claimed and are kept until they are answered, and what else one takes. */
+const CLAIMED_SIZE = 16 * 1024 * 1024;
+const SIZE_OF_STATE = 1000;
+
+/** What of a state decides whether and how it may change. */
+interface StandingRow {
+  readonly key: number;
+  readonly run: number;
+  readonly status: StateStatus;
+  readonly claim: ClaimToken | null;
+  readonly lease_until: number | null;
+  readonly outputs: string | null;
+  readonly error: string | null;
+  readonly place: string | null;
+  readonly join_keys: string | null;
 }
 
-function rowOf(database: Database, id: StateId): StateRow {
-  const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.id = ?`, id);
+function standing(database: Database, id: StateId): StandingRow {
+  const row = database.one<StandingRow>(
+    'SELECT key, run, status, claim, lease_until, outputs, error, place, join_keys FROM state WHERE id = ?',
+    id,
+  );
   if (row === undefined) throw new Error(`there is no state ${id}`);
   return row;
 }
 
-function allows(guard: Guard, row: StateRow, atMs: number): boolean {
+function allows(guard: Guard, row: StandingRow, atMs: number): boolean {
   if (row.status !== guard.from) return false;
   if (guard.claim !== undefined && row.claim !== guard.claim) return false;
   if (guard.leaseEndedAtMs === undefined) return row.lease_until === null || row.lease_until > atMs;
   return row.lease_until !== null && row.lease_until <= guard.leaseEndedAtMs;
 }
 
-function finish(database: Database, change: Change, follow: Follow): Outcome {
-  const row = rowOf(database, change.stateId);
+function finish(table: StateTable, change: Change, follow: Follow): Outcome {
+  const { database } = table;
+  const row = standing(database, change.stateId);
   if (!allows(change, row, change.atMs)) return { kind: 'conflict', status: row.status };
-  const { run: runKey } = row;
-  const { stateId, atMs } = change;
-  const counts = new CountChanges();
-  endState(database, {
-    id: stateId,
+  const { key, run: runKey } = row;
+  const { stateId, cause, atMs } = change;
+  table.end(key, {
     status: change.to,
     outputs: change.outputs === undefined ? row.outputs : JSON.stringify(change.outputs),
     error: change.error === undefined ? row.error : change.error,
     place: change.place ?? placeOf(row.place),
     atMs,
   });
-  for (const [from, to] of stepsTo(change.from, change.to)) {
-    recordChange(database, { runKey, stateId, from, to, cause: change.cause, atMs });
-    counts.move(from, to);
-  }
+  for (const [from, to] of stepsTo(change.from, change.to))
+    table.noteChange({ runKey, stateId, from, to, cause, atMs });
   const created: NewState[] = [];
-  for (const { state, cause } of follow.states) {
-    insertState(database, state, { runKey, cause, atMs, counts });
+  for (const { state, cause: why } of follow.states) {
+    table.insert(state, { runKey, cause: why, atMs });
     created.push(state);
   }
-  letGo(database, stateId, keysOf(row.join_keys), change.held);
+  table.letGo(stateId, keysOf(row.join_keys), change.held);
   for (const question of follow.questions) {
     const state = answerQuestion(database, question);
     if (state === null) continue;
-    insertState(database, state, { runKey, cause: 'unites', atMs, counts });
+    table.insert(state, { runKey, cause: 'unites', atMs });
     created.push(state);
   }
-  counts.apply(database, runKey);
   return { kind: 'done', created };
 }
 
+/** What a state's vertex is retried under: one for each key, vertex and run. */
+function retryPlaceOf(database: Database, id: StateId): { readonly run: number; readonly identifier: string } {
+  const row = database.one<{ run: number; identifier: string }>('SELECT run, identifier FROM state WHERE id = ?', id);
+  if (row === undefined) throw new Error(`there is no state ${id}`);
+  return row;
+}
+
 function keepFanoutId(database: Database, id: StateId, fanoutId: string): void {
-  const { run, identifier } = rowOf(database, id);
+  const { run, identifier } = retryPlaceOf(database, id);
   const sql = 'INSERT INTO manual_retry (run, identifier, fanout_id) VALUES (?, ?, ?)';
   database.run(sql, run, identifier, fanoutId);
 }
 
 function isFanoutIdKept(database: Database, id: StateId, fanoutId: string): boolean {
-  const { run, identifier } = rowOf(database, id);
+  const { run, identifier } = retryPlaceOf(database, id);
   const sql = 'SELECT 1 FROM manual_retry WHERE run = ? AND identifier = ? AND fanout_id = ?';
   return database.one(sql, run, identifier, fanoutId) !== undefined;
-}
-
-/** The due states of one node, the oldest due first. */
-function dueStates(database: Database, { namespace, nowMs, limit }: ClaimRequest, nodeName: string): DueRow[] {
-  return database.all<DueRow>(
-    `SELECT state.id, state.due_at, node.lease_seconds
-     FROM node_key JOIN state ON state.node = node_key.key AND state.status = 'CREATED' AND state.due_at <= ?
-     LEFT JOIN node ON node.namespace = node_key.namespace AND node.name = node_key.name
-     WHERE node_key.namespace = ? AND node_key.name = ?
-     ORDER BY state.due_at, state.id LIMIT ?`,
-    nowMs,
-    namespace,
-    nodeName,
-    limit,
-  );
 }
 
 function leaseEndMs(leaseSeconds: number | null, defaultSeconds: number, nowMs: number): number | null {
@@ -116,53 +109,69 @@ function leaseEndMs(leaseSeconds: number | null, defaultSeconds: number, nowMs: 
   return seconds === 0 ? null : nowMs + seconds * 1000;
 }
 
-/** Puts one due state into a caller's hands; says how long its inputs are. */
-function claimOne(database: Database, due: DueRow, request: ClaimRequest): readonly [ClaimedState, number] {
-  const { nowMs, token } = request;
-  const { id, lease_seconds } = due;
-  const leaseExpiresAtMs = leaseEndMs(lease_seconds, request.defaultLeaseSeconds, nowMs);
-  const sql = `UPDATE state SET status = 'QUEUED', claim = ?, lease_until = ?, updated_at = ? WHERE id = ?`;
-  database.run(sql, token, leaseExpiresAtMs, nowMs, id);
-  const row = rowOf(database, id);
-  recordChange(database, { runKey: row.run, stateId: id, from: 'CREATED', to: 'QUEUED', cause: 'claim', atMs: nowMs });
-  const claimed: ClaimedState = {
-    id,
-    nodeName: row.node_name,
-    identifier: row.identifier,
-    inputs: inputsOf(row.inputs) ?? {},
-    createdAtMs: row.created_at,
-    runId: row.run_id,
-    graphName: row.graph,
-    retryCount: row.retry_count,
-    claim: token,
-    leaseExpiresAtMs,
-  };
-  return [claimed, row.inputs?.length ?? 0];
+/** How long a claim of a node lasts, in seconds; null for a node that says nothing of it. */
+function leaseSecondsOf(database: Database, namespace: string, name: string): number | null {
+  const sql = 'SELECT lease_seconds FROM node WHERE namespace = ? AND name = ?';
+  return database.one<{ lease_seconds: number | null }>(sql, namespace, name)?.lease_seconds ?? null;
 }
 
-function claim(database: Database, request: ClaimRequest): ClaimedState[] {
-  const due = [...new Set(request.nodeNames)].flatMap((name) => dueStates(database, request, name));
-  due.sort((a, b) => a.due_at - b.due_at || (a.id < b.id ? -1 : 1));
-  const states: ClaimedState[] = [];
+/** Puts a due state into a caller's hands. @param key of its row. */
+function claimOne(table: StateTable, key: number, request: ClaimRequest, leases: Map<string, number | null>) {
+  const { database } = table;
+  const { namespace, nowMs, token } = request;
+  const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.key = ?`, key);
+  if (row === undefined) throw new Error('a state that is due is not there');
+  const name = row.node_name;
+  const leaseSeconds = leases.has(name) ? (leases.get(name) ?? null) : leaseSecondsOf(database, namespace, name);
+  leases.set(name, leaseSeconds);
+  const leaseUntil = leaseEndMs(leaseSeconds, request.defaultLeaseSeconds, nowMs);
+  const sql = `UPDATE state SET status = 'QUEUED', claim = ?, lease_until = ?, updated_at = ? WHERE key = ?`;
+  database.run(sql, token, leaseUntil, nowMs, key);
+  const { run: runKey, id: stateId } = row;
+  table.noteChange({ runKey, stateId, from: 'CREATED', to: 'QUEUED', cause: 'claim', atMs: nowMs });
+  const claimed = { status: 'QUEUED', claim: token, lease_until: leaseUntil, updated_at: nowMs } as const;
+  return { ...row, ...claimed };
+}
+
+function claim(table: StateTable, request: ClaimRequest): StateRow[] {
+  const { namespace, nowMs, limit, maxLength } = request;
+  const nodes = [...new Set(request.nodeNames)].flatMap((name) => table.nodeKeys.find({ namespace, name }) ?? []);
+  const leases = new Map<string, number | null>();
+  const claimed: StateRow[] = [];
   let length = 0;
-  for (const row of due.slice(0, request.limit)) {
-    if (length >= request.maxLength) break;
-    const [state, itsLength] = claimOne(database, row, request);
-    states.push(state);
-    length += itsLength;
+  for (const { key } of dueStates(table.database, nodes, nowMs, limit)) {
+    const row = claimOne(table, key, request, leases);
+    claimed.push(row);
+    length += row.inputs?.length ?? 0;
+    if (length >= maxLength) break;
   }
-  return states;
+  return claimed;
+}
+
+function claimedStateOf(state: StoredState, claim: ClaimToken): ClaimedState {
+  const { id, nodeName, identifier, createdAtMs, runId, graphName, retryCount, leaseExpiresAtMs } = state;
+  const inputs = state.inputs ?? {};
+  return { id, nodeName, identifier, inputs, createdAtMs, runId, graphName, retryCount, claim, leaseExpiresAtMs };
 }
 
 /** Ends a state; where that is done, claims what is due then. */
-function finishAndClaim(database: Database, change: Change, follow: Follow, next: ClaimRequest | undefined): Outcome {
-  const outcome = finish(database, change, follow);
-  if (outcome.kind !== 'done' || next === undefined) return outcome;
-  return { ...outcome, claimed: claim(database, next) };
+function finishAndClaim(table: StateTable, change: Change, follow: Follow, next: ClaimRequest | undefined) {
+  const outcome = finish(table, change, follow);
+  return { outcome, rows: outcome.kind === 'done' && next !== undefined ? claim(table, next) : [] };
 }
 
 /** States in SQLite. */
-export function sqliteStates(database: Database): StateStore {
+export function sqliteStates(table: StateTable): StateStore {
+  const { database } = table;
+  // As they were claimed: nobody else writes to the file, and the guard of each change looks at the row itself.
+  const claimedHere = new LRUCache<StateId, StateRow>({
+    maxSize: CLAIMED_SIZE,
+    sizeCalculation: ({ inputs }) => SIZE_OF_STATE + (inputs?.length ?? 0),
+  });
+  const handOut = (rows: readonly StateRow[], token: ClaimToken): ClaimedState[] => {
+    for (const row of rows) claimedHere.set(row.id, row);
+    return rows.map((row) => claimedStateOf(stateOf(row), token));
+  };
   const get: StateStore['get'] = async (id, nodeNamespace) => {
     const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.id = ?`, id);
     const isHere = nodeNamespace === undefined || row?.node_namespace === nodeNamespace;
@@ -170,7 +179,11 @@ export function sqliteStates(database: Database): StateStore {
   };
   return {
     get,
-    getClaimed: get,
+
+    getClaimed: async (id, nodeNamespace) => {
+      const known = claimedHere.get(id);
+      return known?.node_namespace === nodeNamespace ? stateOf(known) : get(id, nodeNamespace);
+    },
 
     parents: async (id) =>
       database
@@ -200,22 +213,24 @@ export function sqliteStates(database: Database): StateStore {
 
     collect: async (question) => collectOutputs(database, question),
 
-    claim: (request) => database.write(() => claim(database, request)),
+    claim: async (request) => handOut(await database.write(() => claim(table, request)), request.token),
 
     nextDueMs: async (namespace, nodeNames) => {
-      const dueTimes = nodeNames.flatMap((nodeName) => {
-        const row = database.one<{ due_at: number }>(
-          `SELECT state.due_at FROM node_key JOIN state ON state.node = node_key.key AND state.status = 'CREATED'
-           WHERE node_key.namespace = ? AND node_key.name = ? ORDER BY state.due_at LIMIT 1`,
-          namespace,
-          nodeName,
-        );
-        return row === undefined ? [] : [row.due_at];
+      const dueTimes = nodeNames.flatMap((name) => {
+        const node = table.nodeKeys.find({ namespace, name });
+        if (node === undefined) return [];
+        const sql = `SELECT due_at FROM state WHERE node = ? AND status = 'CREATED' ORDER BY due_at LIMIT 1`;
+        return database.one<{ due_at: number }>(sql, node)?.due_at ?? [];
       });
       return dueTimes.length === 0 ? null : Math.min(...dueTimes);
     },
 
-    finish: (change, follow, next) => database.write(() => finishAndClaim(database, change, follow, next)),
+    finish: async (change, follow, next) => {
+      const { outcome, rows } = await database.write(() => finishAndClaim(table, change, follow, next));
+      claimedHere.delete(change.stateId);
+      if (outcome.kind !== 'done' || next === undefined) return outcome;
+      return { ...outcome, claimed: handOut(rows, next.token) };
+    },
 
     // A change and all that follows from it are one transaction.
     unfinished: async () => [],
@@ -227,7 +242,7 @@ export function sqliteStates(database: Database): StateStore {
     retry: (change, follow, fanoutId) =>
       database.write(() => {
         if (isFanoutIdKept(database, change.stateId, fanoutId)) return { kind: 'duplicate' };
-        const outcome = finish(database, change, follow);
+        const outcome = finish(table, change, follow);
         if (outcome.kind === 'done') keepFanoutId(database, change.stateId, fanoutId);
         return outcome;
       }),
@@ -235,32 +250,33 @@ export function sqliteStates(database: Database): StateStore {
     requeue: (guard, dueAtMs, atMs, cause) =>
       database.write(() => {
         const { stateId } = guard;
-        const row = rowOf(database, stateId);
+        const row = standing(database, stateId);
         // What is returned was never answered, so its lease does not matter.
         if (!allows(guard, row, cause === 'claim returned' ? Number.NEGATIVE_INFINITY : atMs))
           return { kind: 'conflict', status: row.status };
         database.run(
-          `UPDATE state SET status = 'CREATED', due_at = coalesce(?, due_at), claim = NULL, lease_until = NULL, updated_at = ? WHERE id = ?`,
+          `UPDATE state SET status = 'CREATED', due_at = coalesce(?, due_at), claim = NULL, lease_until = NULL, updated_at = ? WHERE key = ?`,
           dueAtMs,
           atMs,
-          stateId,
+          row.key,
         );
-        recordChange(database, { runKey: row.run, stateId, from: row.status, to: 'CREATED', cause, atMs });
+        table.noteChange({ runKey: row.run, stateId, from: row.status, to: 'CREATED', cause, atMs });
+        claimedHere.delete(stateId);
         return { kind: 'done', created: [] };
       }),
 
     heartbeat: (guard, atMs, defaultLeaseSeconds) =>
       database.write(() => {
-        const row = rowOf(database, guard.stateId);
+        const row = standing(database, guard.stateId);
         if (!allows(guard, row, atMs)) return { kind: 'conflict', status: row.status };
-        const node = database.one<{ lease_seconds: number | null }>(
-          'SELECT lease_seconds FROM node WHERE namespace = ? AND name = ?',
-          row.node_namespace,
-          row.node_name,
+        const node = database.one<{ namespace: string; name: string }>(
+          'SELECT namespace, name FROM node_key JOIN state ON state.node = node_key.key WHERE state.key = ?',
+          row.key,
         );
-        const leaseExpiresAtMs = leaseEndMs(node?.lease_seconds ?? null, defaultLeaseSeconds, atMs);
-        const sql = 'UPDATE state SET lease_until = ?, updated_at = ? WHERE id = ?';
-        database.run(sql, leaseExpiresAtMs, atMs, guard.stateId);
+        const leaseSeconds = node === undefined ? null : leaseSecondsOf(database, node.namespace, node.name);
+        const leaseExpiresAtMs = leaseEndMs(leaseSeconds, defaultLeaseSeconds, atMs);
+        const sql = 'UPDATE state SET lease_until = ?, updated_at = ? WHERE key = ?';
+        database.run(sql, leaseExpiresAtMs, atMs, row.key);
         return { kind: 'done', leaseExpiresAtMs };
       }),
 
@@ -282,11 +298,11 @@ export function sqliteStates(database: Database): StateStore {
         Omit<StateNode, 'nodeName' | 'parentId'> & { node_name: string; parent: StateId | null }
       >(
         `SELECT state.id, node_key.name AS node_name, state.identifier, state.status, substr(state.error, 1, 1000) AS error, state.parent
-         FROM state JOIN node_key ON node_key.key = state.node WHERE state.run = ? ORDER BY state.id`,
+         FROM state JOIN node_key ON node_key.key = state.node WHERE state.run = ?`,
         run.key,
       );
       const states = rows.map(({ node_name, parent, ...row }) => ({ ...row, nodeName: node_name, parentId: parent }));
-      return { graphName: run.graph, states };
+      return { graphName: run.graph, states: states.sort((a, b) => (a.id < b.id ? -1 : 1)) };
     },
   };
 }

@@ -9,6 +9,7 @@ import { sqliteNodes } from './nodes.ts';
 import { sqliteRuns } from './runs.ts';
 import { sqliteSchedule } from './schedule.ts';
 import { migrate } from './schema.ts';
+import { StateTable } from './state-table.ts';
 import { sqliteStates } from './states.ts';
 
 /** Half of what a store that has failed must be able to write before it counts as usable. */
@@ -80,12 +81,13 @@ async function tryOut(database: Database): Promise<void> {
 export function sqliteStoreOn(connection: DatabaseSync, closed: () => void): Store {
   migrate(connection);
   const database = new Database(connection);
+  const table = new StateTable(database);
   return {
     nodes: sqliteNodes(database),
     graphs: sqliteGraphs(database),
-    runs: sqliteRuns(database),
-    states: sqliteStates(database),
-    schedule: sqliteSchedule(database),
+    runs: sqliteRuns(table),
+    states: sqliteStates(table),
+    schedule: sqliteSchedule(table),
     repair: async () => [],
     fault: async () => {
       try {

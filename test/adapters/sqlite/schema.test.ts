@@ -131,6 +131,15 @@ test('data of a newer schema are refused and left as they are', async (t) => {
   assert.equal(data.prepare('SELECT count(*) AS count FROM node').get()?.count, 1);
 });
 
+/** Takes the third step of the schema back. */
+const BACK_TO_CHANGES = `
+  CREATE TABLE old (cursor INTEGER PRIMARY KEY, at INTEGER NOT NULL, run INTEGER NOT NULL, state TEXT NOT NULL,
+    from_status TEXT, to_status TEXT NOT NULL, cause TEXT NOT NULL) STRICT;
+  INSERT INTO old SELECT cursor, at, run, state, from_status, to_status, cause FROM change;
+  DROP VIEW change;
+  DROP TABLE change_group;
+  ALTER TABLE old RENAME TO change;`;
+
 test('secrets that were stored before they named their key are known as such', async (t) => {
   const folder = tempFolder(t);
   const first = openSqliteStore(folder);
@@ -142,9 +151,10 @@ test('secrets that were stored before they named their key are known as such', a
   data.exec(`DROP INDEX graph_version_secret; DROP INDEX graph_version_keys;
     ALTER TABLE graph_version DROP COLUMN secret_keys;
     CREATE INDEX graph_version_secret ON graph_version (graph) WHERE secrets <> '{}';
+    ${BACK_TO_CHANGES}
     PRAGMA user_version = 1`);
   const { store, outside } = watchedStore(t, folder);
-  assert.equal(pragma(outside, 'user_version'), 2);
+  assert.equal(pragma(outside, 'user_version'), 3);
   assert.deepEqual(await store.graphs.get(stored), stored);
   const found = await store.graphs.secrets(null, 10);
   assert.deepEqual(
@@ -152,6 +162,24 @@ test('secrets that were stored before they named their key are known as such', a
     [['orders', { token: 'AAAA' }]],
   );
   assert.deepEqual(await store.graphs.secretsByKeys(1), found);
+});
+
+test('changes that were stored a row each are on record as before', async (t) => {
+  const folder = tempFolder(t);
+  const first = openSqliteStore(folder);
+  await startClaimed(first, 'run');
+  await first.close();
+  const data = connectionTo(t, join(folder, DATA_FILE), { readOnly: false });
+  const recorded = () =>
+    data.prepare('SELECT at, run, state, from_status, to_status, cause FROM change ORDER BY cursor').all();
+  const before = recorded();
+  assert.equal(before.length, 2);
+  data.exec(`${BACK_TO_CHANGES} PRAGMA user_version = 2`);
+  const { store } = watchedStore(t, folder);
+  assert.deepEqual(recorded(), before);
+  await startRun(store, 'another');
+  assert.deepEqual(recorded().slice(0, 2), before);
+  assert.equal(recorded().length, 3);
 });
 
 test('a step of the schema that fails leaves nothing of itself', (t) => {
@@ -197,11 +225,11 @@ test('claims, leases, due times, pages, slots and held keys are each served by a
   };
   const { states, runs, schedule } = store;
   assert.match(
-    await indexesOf(() => states.claim(claimRequest(['x']))),
-    /SEARCH state USING COVERING INDEX state_due \(node=\? AND due_at<\?\)/,
+    await indexesOf(() => states.claim(claimRequest(['b']))),
+    /SEARCH state USING COVERING INDEX state_due \(node=\? AND due_at>\? AND due_at<\?\)/,
   );
   assert.match(
-    await indexesOf(() => states.nextDueMs(SPACE, ['x'])),
+    await indexesOf(() => states.nextDueMs(SPACE, ['b'])),
     /SEARCH state USING COVERING INDEX state_due \(node=\?\)/,
   );
   assert.match(

@@ -1,0 +1,74 @@
+import type { Database } from './database.ts';
+
+/** The row of a due state. */
+export interface DueRow {
+  readonly key: number;
+  readonly due_at: number;
+}
+
+/** The due states of one node, read from its index some at a time. */
+class DueOfNode {
+  readonly #read: (last: DueRow) => DueRow[];
+  #rows: DueRow[];
+  #at = 0;
+
+  constructor(database: Database, node: number, nowMs: number, atOnce: number) {
+    this.#read = ({ due_at, key }) =>
+      database.all<DueRow>(
+        `SELECT key, due_at FROM state
+         WHERE node = ? AND status = 'CREATED' AND (due_at, key) > (?, ?) AND due_at <= ? ORDER BY due_at, key LIMIT ?`,
+        node,
+        due_at,
+        key,
+        nowMs,
+        atOnce,
+      );
+    this.#rows = this.#read({ due_at: Number.MIN_SAFE_INTEGER, key: 0 });
+  }
+
+  /** The first one; undefined when there is none any more. */
+  get first(): DueRow | undefined {
+    return this.#rows[this.#at];
+  }
+
+  /** Goes on to the one behind the first. */
+  next(): void {
+    const last = this.first;
+    if (last === undefined) return;
+    this.#at += 1;
+    if (this.#at < this.#rows.length) return;
+    this.#rows = this.#read(last);
+    this.#at = 0;
+  }
+}
+
+function isEarlier(a: DueRow, b: DueRow | undefined): boolean {
+  if (b === undefined) return true;
+  return a.due_at < b.due_at || (a.due_at === b.due_at && a.key < b.key);
+}
+
+/**
+ * The due states of some nodes, the oldest due first; inside a write. Reads hardly more of them than are taken, however
+ * many wait.
+ *
+ * @param nodes keys of nodes, each once.
+ * @param limit how many are taken at most.
+ */
+export function* dueStates(
+  database: Database,
+  nodes: readonly number[],
+  nowMs: number,
+  limit: number,
+): Generator<DueRow> {
+  const atOnce = Math.ceil(limit / nodes.length) + 1;
+  const queues = nodes.map((node) => new DueOfNode(database, node, nowMs, atOnce));
+  for (let left = limit; left > 0; left--) {
+    let earliest: DueOfNode | undefined;
+    for (const queue of queues) {
+      if (queue.first !== undefined && isEarlier(queue.first, earliest?.first)) earliest = queue;
+    }
+    if (earliest?.first === undefined) return;
+    yield earliest.first;
+    earliest.next();
+  }
+}
