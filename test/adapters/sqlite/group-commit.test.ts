@@ -106,6 +106,43 @@ test('the operations of a group run in the order in which they came, each seeing
   assert.deepEqual(counts, [1, 2, 3]);
 });
 
+test('what operations leave to the end of their group is stored once, in their order, before anybody is answered', async (t) => {
+  const { database, put, seen } = openThings(t);
+  const stored: (readonly string[])[] = [];
+  const leave = database.gather<string>((names) => {
+    stored.push(names);
+    for (const name of names) put(name);
+  });
+  await Promise.all(
+    ['a', 'b', 'c'].map((name) => database.write(() => leave(name)).then(() => assert.equal(seen().length, 3))),
+  );
+  assert.deepEqual(stored, [['a', 'b', 'c']]);
+  await database.write(() => leave('d'));
+  assert.deepEqual(stored, [['a', 'b', 'c'], ['d']]);
+});
+
+test('what an undone operation left to the end of its group is not stored, and all else is', async (t) => {
+  const { database, put, seen } = openThings(t);
+  let undone = 0;
+  database.whenUndone(() => {
+    undone += 1;
+  });
+  const leave = database.gather<string>((names) => names.forEach(put));
+  const thrown = new Error('thrown by an operation');
+  await outcomesOf([
+    database.write(() => leave('first')),
+    database.write(() => {
+      leave('undone');
+      throw thrown;
+    }),
+    database.write(() => leave('last')),
+  ]);
+  assert.deepEqual(seen(), ['first', 'last']);
+  assert.ok(undone >= 1);
+  await database.write(() => {});
+  assert.deepEqual(seen(), ['first', 'last']);
+});
+
 test('an operation that fails is undone alone, and its caller gets what it threw', async (t) => {
   const { database, file, put, seen } = openThings(t);
   const before = commitsIn(file);
