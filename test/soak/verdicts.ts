@@ -65,21 +65,22 @@ function judged(claim: string, seen: string, holds: boolean | null): Verdict {
   return { claim, seen, outcome: holds === null ? 'not judged' : holds ? 'holds' : 'FAILS' };
 }
 
-/** The slope of the troughs of memory, in bytes a minute. */
+/** The slope of the troughs of something, a minute. */
 function growthPerMinute(
   warm: readonly Sample[],
   minutes: number,
+  of: (sample: Sample) => number,
 ): { readonly ofTroughs: number; readonly ofAll: number } {
   const stretchMinutes = (minutes - WARM_UP_MINUTES) / STRETCHES;
   // What was seen after the end would be a stretch of its own.
   const points = warm
-    .map(({ atS, memory }): Point => ({ x: atS / 60 - WARM_UP_MINUTES, y: memory }))
+    .map((sample): Point => ({ x: sample.atS / 60 - WARM_UP_MINUTES, y: of(sample) }))
     .filter(({ x }) => x < STRETCHES * stretchMinutes);
   return { ofTroughs: slope(troughs(points, stretchMinutes)), ofAll: slope(points) };
 }
 
 function memoryVerdict(warm: readonly Sample[], minutes: number, isLong: boolean): Verdict {
-  const { ofTroughs, ofAll } = growthPerMinute(warm, minutes);
+  const { ofTroughs, ofAll } = growthPerMinute(warm, minutes, ({ memory }) => memory);
   return judged(
     'resident memory grows by less than 1 MiB a minute (least squares through the lowest second of each third)',
     `${mebibytes(ofTroughs)}; through every second ${mebibytes(ofAll)}`,
@@ -98,18 +99,20 @@ function latencyVerdict(latencies: Observations['latencies'], lastMinute: number
 }
 
 function descriptorVerdicts(
-  { descriptorsBefore, descriptorsAfter, rows }: Observations,
+  { minutes, descriptorsBefore, descriptorsAfter, rows }: Observations,
   warm: readonly Sample[],
   isLong: boolean,
 ): readonly Verdict[] {
-  const mostMore = MOST_DESCRIPTORS_MORE + (rows === null ? MOST_POOLED : 0);
+  const mostPooled = rows === null ? MOST_POOLED : 0;
+  const mostMore = MOST_DESCRIPTORS_MORE + mostPooled;
   const seen = warm.map(({ descriptors }) => descriptors);
   const [least, most] = [quantile(seen, 0), quantile(seen, 1)];
+  const { ofTroughs } = growthPerMinute(warm, minutes, ({ descriptors }) => descriptors);
   return [
     judged(
-      `under ${LONG_POLLS} long polls file descriptors stay within the ${CONNECTIONS} connections of other calls`,
-      `${least} to ${most}`,
-      isLong ? most - least <= CONNECTIONS : null,
+      `under ${LONG_POLLS} long polls file descriptors come and go by ${CONNECTIONS + mostPooled} at most, and grow by less than one a minute`,
+      `${least} to ${most}, ${ofTroughs.toFixed(2)} a minute (as memory is judged)`,
+      isLong ? most - least <= CONNECTIONS + mostPooled && ofTroughs < 1 : null,
     ),
     judged(
       `as many are open when the clients have gone as before they came (${mostMore} more at most)`,
