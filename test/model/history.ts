@@ -36,7 +36,7 @@ export type CallStep =
 /** One step of a history. */
 export type HistoryStep =
   | CallStep
-  /** The call before is made again, as by a caller who never got its answer. */
+  /** The call before is made again, as by a caller who never got its answer; behind a crash one who did not. */
   | { readonly do: 'again' }
   | { readonly do: 'advance'; readonly ms: number }
   | { readonly do: 'set back'; readonly ms: number }
@@ -45,12 +45,14 @@ export type HistoryStep =
   /**
    * The process dies while it makes these calls, at so many writes from now on, before or after the last took hold. Of
    * two calls of a kind only the first is made, and of two that hand states out: nobody could tell afterwards which of
-   * them got what.
+   * them got what. `again`: whoever got no answer calls once more when the next process runs; a history of before there
+   * was such a field has nobody do that.
    */
   | {
       readonly do: 'crash';
       readonly at: number;
       readonly when: 'before' | 'after';
+      readonly again: boolean;
       readonly calls: readonly CallStep[];
     };
 
@@ -208,6 +210,7 @@ const step: fc.Arbitrary<HistoryStep> = fc.oneof(
       do: fc.constant('crash' as const),
       at: fc.constantFrom(0, 0, 0, 1, 2),
       when: fc.constantFrom<'before' | 'after'>('before', 'after'),
+      again: fc.boolean(),
       calls: fc.array(call, { minLength: 1, maxLength: 2 }),
     }),
   },
