@@ -63,6 +63,11 @@ function handedOutBy({ call, observed }: Made): {
   return { states: (observed.kind === 'answer' && observed.next) || [], namespace };
 }
 
+/** The state that a manual retry was told, if it was told one. */
+function retryOf({ observed }: Made): readonly { readonly id: StateId }[] {
+  return observed.kind === 'retried' ? [observed] : [];
+}
+
 /** One history on one system. */
 class Player {
   /** Another one for each history: a version of a graph never changes, so processes keep it for ever. */
@@ -258,8 +263,7 @@ class Player {
       const isNew = observed.kind === 'started' && !observed.replayed;
       if (isNew && call.do === 'trigger') this.#names.learnRun(observed.runId, call.name);
     }
-    const handed = made.flatMap((one) => handedOutBy(one).states);
-    const ids = handed.map(({ id }) => id);
+    const ids = made.flatMap((one) => [...handedOutBy(one).states, ...retryOf(one)].map(({ id }) => id));
     const spots = await this.#names.spotsOf(this.#system.world, ids);
     const reason = this.#possible.keep(made, { spots, picture });
     if (reason !== null) this.#fail(reason);
@@ -278,7 +282,14 @@ class Player {
         this.#names.learnState(name, id);
         this.#claims = [...this.#claims, { ...name, token, namespace }];
       }
+      for (const { id } of retryOf(one)) this.#rememberRetry(one.call, id, spots.get(id) ?? '');
     }
+  }
+
+  #rememberRetry(call: Call, id: StateId, spot: string): void {
+    const run = 'run' in call ? call.run : '';
+    const found = lastAt(this.#model.runs.get(run), spot);
+    if (found !== undefined) this.#names.learnState({ run, state: found.id }, id);
   }
 
   /** Everybody works and time passes until nothing is pending. */

@@ -8,7 +8,18 @@
 import type { StateId } from '../../src/domain/ids.ts';
 import type { ClaimedState } from '../../src/ports/store.ts';
 import { HOME, inWords, type Observed } from './calls.ts';
-import { type Answer, type Call, claimed, find, leaseEndMs, type Model, nextOf, step, type Taken } from './model.ts';
+import {
+  type Answer,
+  type Call,
+  claimed,
+  find,
+  leaseEndMs,
+  type Model,
+  nextOf,
+  type Step,
+  step,
+  type Taken,
+} from './model.ts';
 import type { Names } from './names.ts';
 import { areInputs, differencesIn, lastAt, type RunSeen } from './picture.ts';
 
@@ -21,7 +32,7 @@ export interface Made {
 
 /** What is known beside the answers. */
 export interface Seen {
-  /** Where the states that were handed out stand. */
+  /** Where the states stand that were handed out, or that answers name. */
   readonly spots: ReadonlyMap<StateId, string>;
   /** All that is stored; null when nobody looked. */
   readonly picture: readonly RunSeen[] | null;
@@ -135,7 +146,7 @@ export class Possible {
       const after =
         call.do === 'claim'
           ? this.#afterClaim(next, part, call, later, seen, isAlone)
-          : this.#afterCall(next, part, call);
+          : this.#afterCall(next, part, call, seen);
       if (typeof after === 'string') return after;
       if (after === next) refused.add(part);
       next = after;
@@ -144,26 +155,32 @@ export class Possible {
     return differences.length === 0 ? next : differences.join('\n');
   }
 
-  #afterCall(model: Model, { atMs, observed }: Made, call: Exclude<Call, ClaimCall>): Model | string {
+  #afterCall(model: Model, { atMs, observed }: Made, call: Exclude<Call, ClaimCall>, seen: Seen): Model | string {
     const { model: next, answer } = step(model, call, HOME, atMs);
     if (observed.kind === 'unanswered') return next;
-    const given = this.#inModelsWords(call, observed, answer);
+    const given = this.#inModelsWords(call, observed, { model: next, answer }, seen);
     const [expected, real] = [answer, given].map((facts) => JSON.stringify(facts));
     return expected === real ? next : `${inWords(call, observed)}: expected ${expected}, the answer was ${real}`;
   }
 
-  #inModelsWords(call: Call, observed: Observed, expected: Answer): Answer {
+  #inModelsWords(call: Call, observed: Observed, { model, answer: expected }: Step, { spots }: Seen): Answer {
     switch (observed.kind) {
       case 'answer':
         return this.#endedSoon(call, observed.answer, expected);
       case 'started':
         return { run: this.#ground.names.run(observed.runId) ?? 'unknown', replayed: observed.replayed };
       case 'retried':
-        // The id is anybody's.
-        return { state: expected.state ?? 'one that was not to be' };
+        return { state: this.#retryIn(model, call, observed.id, spots) };
       default:
         return { unexpected: observed.kind };
     }
+  }
+
+  /** What the model calls the state that a manual retry named, which stands where the failed one stands. */
+  #retryIn(model: Model, call: Call, id: StateId, spots: Seen['spots']): string {
+    if (call.do !== 'manual retry') return 'of a call that retries nothing';
+    if (this.#ground.names.state(call) === id) return 'the one that failed';
+    return lastAt(model.runs.get(call.run), spots.get(id) ?? '')?.id ?? 'one that stands elsewhere';
   }
 
   /**
