@@ -349,13 +349,23 @@ function endLeases(model: Model, nowMs: number): Step {
   return { model: next, answer: {} };
 }
 
-/** The states of a namespace's nodes that are due, each with its node. */
-export function dueIn(model: Model, namespace: string, nowMs: number) {
+/** The states of a namespace's nodes that nobody has, each with its node. */
+function createdIn(model: Model, namespace: string) {
   return statesOf(model).flatMap((state) => {
-    if (state.status !== 'CREATED' || state.dueAtMs > nowMs) return [];
+    if (state.status !== 'CREATED') return [];
     const vertex = find(model, { run: state.run, state: state.id })?.vertex;
     return vertex?.namespace === namespace ? [{ ...state, nodeName: vertex.nodeName }] : [];
   });
+}
+
+/** Those of them that are due. */
+export function dueIn(model: Model, namespace: string, nowMs: number) {
+  return createdIn(model, namespace).filter(({ dueAtMs }) => dueAtMs <= nowMs);
+}
+
+/** The states that a claim asks for and nobody has, due or not. */
+export function waitingIn(model: Model, { namespace, nodes }: Call & { do: 'claim' }) {
+  return createdIn(model, namespace).filter(({ nodeName }) => nodes.includes(nodeName));
 }
 
 /**
@@ -370,7 +380,7 @@ export function claimed(
   taken: readonly Taken[],
   { nowMs, mayMiss }: { readonly nowMs: number; readonly mayMiss: boolean },
 ) {
-  const due = dueIn(model, call.namespace, nowMs).filter(({ nodeName }) => call.nodes.includes(nodeName));
+  const due = waitingIn(model, call).filter(({ dueAtMs }) => dueAtMs <= nowMs);
   const isTaken = ({ run, id }: { run: string; id: string }) =>
     taken.find((one) => one.run === run && one.state === id);
   const got = due.filter(isTaken);

@@ -19,8 +19,9 @@ import {
   type Step,
   step,
   type Taken,
+  waitingIn,
 } from './model.ts';
-import type { Names } from './names.ts';
+import type { Names, StateName } from './names.ts';
 import { areInputs, differencesIn, lastAt, type RunSeen } from './picture.ts';
 
 /** A call that was made, when (Unix milliseconds), and what it came to. */
@@ -237,21 +238,23 @@ export class Possible {
   }
 
   /**
-   * What a claim got whose answer was lost: what is somebody's now and was nobody's, and what a later call is about, which
-   * may have let it go again.
+   * What a claim got whose answer was lost: what was nobody's and is somebody's now, and what a later call is about, which
+   * may have let it go again, or moved it into a fan-out.
    */
   #lost(model: Model, call: ClaimCall, later: readonly Made[], picture: readonly RunSeen[]): readonly Taken[] {
     const isAnswered = (run: string, state: string) =>
       later.some((made) => 'claim' in made.call && made.call.run === run && made.call.state === state);
-    return picture.flatMap(({ view, states }) => {
-      const run = this.#ground.names.run(view.id) ?? 'unknown';
-      return states.flatMap(({ spot, status, claim, nodeNamespace, nodeName }) => {
-        const isAskedFor = nodeNamespace === call.namespace && call.nodes.includes(nodeName);
-        const found = lastAt(model.runs.get(run), spot);
-        if (!isAskedFor || found?.status !== 'CREATED') return [];
-        const isTaken = status === 'QUEUED' || isAnswered(run, found.id);
-        return isTaken ? [{ run, state: found.id, token: claim ?? '' }] : [];
-      });
+    return waitingIn(model, call).flatMap(({ run, id }) => {
+      const queued = this.#queuedAt(model, { run, state: id }, picture);
+      const isTaken = queued !== undefined || isAnswered(run, id);
+      return isTaken ? [{ run, state: id, token: queued?.claim ?? '' }] : [];
     });
+  }
+
+  /** The stored state that is somebody's at the spot of one of the model; undefined when none is. */
+  #queuedAt(model: Model, name: StateName, picture: readonly RunSeen[]) {
+    const run = model.runs.get(name.run);
+    const states = picture.find(({ view }) => this.#ground.names.run(view.id) === name.run)?.states ?? [];
+    return states.find(({ status, spot }) => status === 'QUEUED' && lastAt(run, spot)?.id === name.state);
   }
 }
