@@ -64,7 +64,20 @@ function partsOf(made: Made): readonly Part[] {
   return [change, { call: claim, atMs, observed: states ? { kind: 'claimed', states } : observed, behind: change }];
 }
 
+/** A call at its place in an order. */
+interface Turn {
+  readonly part: Part;
+  readonly earlier: readonly Part[];
+  readonly later: readonly Part[];
+  readonly seen: Seen;
+}
+
 const isAnswered = ({ observed }: Made) => observed.kind !== 'unanswered';
+
+/** Whether a call is the answer `executed` on the state that another one is about. */
+function executes(one: Call, other: Call): boolean {
+  return one.do === 'executed' && 'state' in other && one.run === other.run && one.state === other.state;
+}
 
 function isInTurn(order: readonly Part[]): boolean {
   return order.every(({ behind }, index) => behind === null || order.slice(0, index).some((one) => one === behind));
@@ -143,11 +156,9 @@ export class Possible {
     for (const [index, part] of order.entries()) {
       const { call, behind } = part;
       if (refused.has(behind)) continue;
-      const later = order.slice(index + 1);
+      const turn = { part, earlier: order.slice(0, index), later: order.slice(index + 1), seen };
       const after =
-        call.do === 'claim'
-          ? this.#afterClaim(next, part, call, later, seen, isAlone)
-          : this.#afterCall(next, part, call, seen);
+        call.do === 'claim' ? this.#afterClaim(next, turn, call, isAlone) : this.#afterCall(next, turn, call);
       if (typeof after === 'string') return after;
       if (after === next) refused.add(part);
       next = after;
@@ -156,54 +167,52 @@ export class Possible {
     return differences.length === 0 ? next : differences.join('\n');
   }
 
-  #afterCall(model: Model, { atMs, observed }: Made, call: Exclude<Call, ClaimCall>, seen: Seen): Model | string {
+  #afterCall(model: Model, turn: Turn, call: Exclude<Call, ClaimCall>): Model | string {
+    const { atMs, observed } = turn.part;
     const { model: next, answer } = step(model, call, HOME, atMs);
     if (observed.kind === 'unanswered') return next;
-    const given = this.#inModelsWords(call, observed, { model: next, answer }, seen);
+    const given = this.#inModelsWords(turn, { model: next, answer });
     const [expected, real] = [answer, given].map((facts) => JSON.stringify(facts));
     return expected === real ? next : `${inWords(call, observed)}: expected ${expected}, the answer was ${real}`;
   }
 
-  #inModelsWords(call: Call, observed: Observed, { model, answer: expected }: Step, { spots }: Seen): Answer {
+  #inModelsWords(turn: Turn, { model, answer: expected }: Step): Answer {
+    const { call, observed } = turn.part;
     switch (observed.kind) {
       case 'answer':
-        return this.#endedSoon(call, observed.answer, expected);
+        return this.#endedSoon(turn, observed.answer, expected);
       case 'started':
         return { run: this.#ground.names.run(observed.runId) ?? 'unknown', replayed: observed.replayed };
       case 'retried':
-        return { state: this.#retryIn(model, call, observed.id, spots) };
+        return { state: this.#retryIn(model, call, observed.id, turn.seen) };
       default:
         return { unexpected: observed.kind };
     }
   }
 
   /** What the model calls the state that a manual retry named, which stands where the failed one stands. */
-  #retryIn(model: Model, call: Call, id: StateId, spots: Seen['spots']): string {
+  #retryIn(model: Model, call: Call, id: StateId, { spots }: Seen): string {
     if (call.do !== 'manual retry') return 'of a call that retries nothing';
     if (this.#ground.names.state(call) === id) return 'the one that failed';
     return lastAt(model.runs.get(call.run), spots.get(id) ?? '')?.id ?? 'one that stands elsewhere';
   }
 
   /**
-   * Where a call takes several writes, others can see that a state is executed and what follows not there yet. A manual
-   * retry that comes in between comes too early, as if the state were still queued.
+   * Where a call takes several writes, others that are made at that moment can see that a state is executed and what
+   * follows not there yet. A manual retry that comes in between comes too early, as if the state were still queued.
    */
-  #endedSoon(call: Call, given: Answer, expected: Answer): Answer {
+  #endedSoon({ part: { call }, earlier, later }: Turn, given: Answer, expected: Answer): Answer {
     const isOnItsWay = !this.#ground.isAtomic && 'refused' in given && given.status === 'EXECUTED';
-    const hasEnded = expected.status === 'SUCCESS' || expected.status === 'NEXT_CREATED_ERROR';
-    const isTooEarly = call.do === 'manual retry' && expected.status === 'QUEUED';
+    const isEnded = expected.status === 'SUCCESS' || expected.status === 'NEXT_CREATED_ERROR';
+    const hasEnded = isEnded && earlier.some((other) => executes(other.call, call));
+    const isQueued = call.do === 'manual retry' && expected.status === 'QUEUED';
+    const isTooEarly = isQueued && later.some((other) => executes(other.call, call));
     return isOnItsWay && (hasEnded || isTooEarly) ? { ...given, status: expected.status ?? null } : given;
   }
 
-  #afterClaim(
-    model: Model,
-    made: Made,
-    call: ClaimCall,
-    later: readonly Made[],
-    seen: Seen,
-    isAlone: boolean,
-  ): Model | string {
-    const { atMs, observed } = made;
+  #afterClaim(model: Model, turn: Turn, call: ClaimCall, isAlone: boolean): Model | string {
+    const { part, later, seen } = turn;
+    const { atMs, observed } = part;
     const taken =
       observed.kind === 'claimed'
         ? this.#taken(model, observed.states, seen, atMs)
