@@ -12,6 +12,8 @@ import {
   type Answer,
   type Call,
   claimed,
+  type DueState,
+  dueIn,
   find,
   leaseEndMs,
   type Model,
@@ -67,6 +69,10 @@ function partsOf(made: Made): readonly Part[] {
 /** A call at its place in an order. */
 interface Turn {
   readonly part: Part;
+  /** What stood before all of them. */
+  readonly before: Model;
+  /** The calls that were made at the same time, in whatever order. */
+  readonly others: readonly Call[];
   readonly earlier: readonly Part[];
   readonly later: readonly Part[];
   readonly seen: Seen;
@@ -105,6 +111,24 @@ function fingerprintOf({ latest, runs, keys, retried }: Model): string {
   return JSON.stringify([latest, ofRuns.sort(), [...keys].sort(), [...retried].sort()], inputsToo);
 }
 
+const MISSES_NOTHING = () => false;
+
+/**
+ * What a claim that takes several steps may miss: anything when it was not answered, and else what is not there all the
+ * time: it came to be due only while other calls were made, one of them is about it, or one asks for its node as well.
+ */
+function missableBy({ part, before, others }: Turn, { namespace }: ClaimCall): (state: DueState) => boolean {
+  if (!isAnswered(part)) return () => true;
+  if (others.length === 0) return MISSES_NOTHING;
+  const wasDue = new Set(dueIn(before, namespace, part.atMs).map(({ run, id }) => `${run} ${id}`));
+  return ({ run, id, nodeName }) => {
+    const isTouched = others.some((other) => 'state' in other && other.run === run && other.state === id);
+    const asking = others.map((other) => (other.do === 'claim' ? other : nextOf(other)));
+    const isShared = asking.some((claim) => claim?.namespace === namespace && claim.nodes.includes(nodeName));
+    return !wasDue.has(`${run} ${id}`) || isTouched || isShared;
+  };
+}
+
 /** The models that are left. */
 export class Possible {
   readonly #ground: Ground;
@@ -137,9 +161,10 @@ export class Possible {
     const reasons = new Set<string>();
     const kept = new Map<string, Model>();
     const isAlone = made.length < 2;
+    const calls = made.map(({ call }) => call);
     for (const order of ordersOf(made, this.#ground.isAtomic)) {
       for (const model of this.#models) {
-        const next = this.#after(model, order, seen, isAlone);
+        const next = this.#after(model, order, seen, calls);
         if (typeof next === 'string') reasons.add(next);
         else kept.set(isAlone ? String(kept.size) : fingerprintOf(next), next);
       }
@@ -150,15 +175,17 @@ export class Possible {
   }
 
   /** The model after calls in this order, or why it cannot have gone like that. */
-  #after(model: Model, order: readonly Part[], seen: Seen, isAlone: boolean): Model | string {
+  #after(model: Model, order: readonly Part[], seen: Seen, calls: readonly Call[]): Model | string {
     let next = model;
     const refused = new Set<Made | null>();
     for (const [index, part] of order.entries()) {
       const { call, behind } = part;
       if (refused.has(behind)) continue;
-      const turn = { part, earlier: order.slice(0, index), later: order.slice(index + 1), seen };
-      const after =
-        call.do === 'claim' ? this.#afterClaim(next, turn, call, isAlone) : this.#afterCall(next, turn, call);
+      const own = behind?.call ?? call;
+      const others = calls.filter((other) => other !== own);
+      const [earlier, later] = [order.slice(0, index), order.slice(index + 1)];
+      const turn = { part, before: model, others, earlier, later, seen };
+      const after = call.do === 'claim' ? this.#afterClaim(next, turn, call) : this.#afterCall(next, turn, call);
       if (typeof after === 'string') return after;
       if (after === next) refused.add(part);
       next = after;
@@ -210,7 +237,7 @@ export class Possible {
     return isOnItsWay && (hasEnded || isTooEarly) ? { ...given, status: expected.status ?? null } : given;
   }
 
-  #afterClaim(model: Model, turn: Turn, call: ClaimCall, isAlone: boolean): Model | string {
+  #afterClaim(model: Model, turn: Turn, call: ClaimCall): Model | string {
     const { part, later, seen } = turn;
     const { atMs, observed } = part;
     const taken =
@@ -218,7 +245,7 @@ export class Possible {
         ? this.#taken(model, observed.states, seen, atMs)
         : this.#lost(model, call, later, seen.picture ?? []);
     if (typeof taken === 'string') return taken;
-    const mayMiss = !this.#ground.isAtomic && (!isAlone || observed.kind === 'unanswered');
+    const mayMiss = this.#ground.isAtomic ? MISSES_NOTHING : missableBy(turn, call);
     const names = taken.map(({ state }) => state).join(', ') || 'nothing';
     return claimed(model, call, taken, { nowMs: atMs, mayMiss }) ?? `a claim got ${names}, which was not its to get`;
   }
