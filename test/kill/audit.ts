@@ -30,8 +30,11 @@ function faultOfRecord({ id, status, changes, isPromised }: StateRecord): string
 const countOf = (changes: readonly ChangeRecord[], cause: string) =>
   changes.filter((change) => change.cause === cause).length;
 
-/** Whether a state stands as an answer promised, among the states with these ids in a store with transactions or without. */
-function keeps(state: StateRecord, promise: Promised, ids: ReadonlySet<string>, hasTransactions: boolean): boolean {
+/** The states of a run by their ids. */
+type ById = ReadonlyMap<string, StateRecord>;
+
+/** Whether a state stands as an answer promised, among the states of its run in a store with transactions or without. */
+function keeps(state: StateRecord, promise: Promised, states: ById, hasTransactions: boolean): boolean {
   const { status, outputs, error, changes } = state;
   switch (promise.kind) {
     case 'executed':
@@ -44,8 +47,11 @@ function keeps(state: StateRecord, promise: Promised, ids: ReadonlySet<string>, 
     }
     case 'put off':
       return countOf(changes, 're-enqueue-after') > 0;
-    case 'retried by hand':
-      return status === 'RETRY_CREATED' && countOf(changes, 'manual retry') === 1 && ids.has(promise.by);
+    case 'retried by hand': {
+      const by = states.get(promise.by);
+      const isInItsPlace = by !== undefined && by !== state && by.identifier === state.identifier;
+      return status === 'RETRY_CREATED' && countOf(changes, 'manual retry') === 1 && isInItsPlace;
+    }
   }
 }
 
@@ -121,7 +127,6 @@ export class Auditor {
 
   #checkStates({ run, states }: Seen, known: ReadonlyMap<string, KnownState>, isAnswered: boolean): void {
     const byId = new Map(states.map((state) => [state.id, state]));
-    const ids = new Set(byId.keys());
     if (states.length === 0 && isAnswered) this.#ledger.isLost(`run ${run.id} has no states`);
     for (const state of states) {
       const fault = faultOfRecord(state);
@@ -135,7 +140,7 @@ export class Auditor {
       }
       if (countOf(state.changes, 'claim') < claims.length) this.#ledger.isLost(`a claim of ${id} is not in the record`);
       for (const promise of promises) {
-        if (!keeps(state, promise, ids, this.#holdings.hasTransactions))
+        if (!keeps(state, promise, byId, this.#holdings.hasTransactions))
           this.#ledger.isLost(`${describe(promise)}, and is ${describeState(state)}`);
       }
       const expired = state.changes.find(({ cause }) => cause === 'lease expired');

@@ -36,7 +36,7 @@ export type CallStep =
 /** One step of a history. */
 export type HistoryStep =
   | CallStep
-  /** The call before is made again, as by a caller who never got its answer. */
+  /** The call before is made again, as by a caller who never got its answer; behind a crash one who did not. */
   | { readonly do: 'again' }
   | { readonly do: 'advance'; readonly ms: number }
   | { readonly do: 'set back'; readonly ms: number }
@@ -45,12 +45,14 @@ export type HistoryStep =
   /**
    * The process dies while it makes these calls, at so many writes from now on, before or after the last took hold. Of
    * two calls of a kind only the first is made, and of two that hand states out: nobody could tell afterwards which of
-   * them got what.
+   * them got what. `again`: whoever got no answer calls once more when the next process runs; a history of before there
+   * was such a field has nobody do that.
    */
   | {
       readonly do: 'crash';
       readonly at: number;
       readonly when: 'before' | 'after';
+      readonly again: boolean;
       readonly calls: readonly CallStep[];
     };
 
@@ -78,7 +80,7 @@ const MOST_VERTICES = 12;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 const retries: fc.Arbitrary<ModelRetries> = fc.record({
-  most: fc.constantFrom(0, 1, 1, 2, 3),
+  most: fc.constantFrom(0, 0, 1, 1, 2, 3),
   strategy: fc.constantFrom('FIXED', 'LINEAR', 'EXPONENTIAL'),
   factorMs: fc.constantFrom(1, 1000, 4000),
   maxDelayMs: fc.constantFrom(null, null, 500, 5000),
@@ -119,7 +121,7 @@ function placed(drawn: readonly UncheckedVertex[]): readonly UncheckedVertex[] {
 /** A graph of 1 to `most` vertices. */
 function graphOf(most: number): fc.Arbitrary<HistoryGraph> {
   const vertices = fc.oneof(
-    { weight: 4, arbitrary: graphs(most) },
+    { weight: 3, arbitrary: graphs(most) },
     { weight: 1, arbitrary: fc.constantFrom(...SHAPES) },
   );
   return fc.record({ vertices: vertices.map(placed), retries });
@@ -163,16 +165,16 @@ const call: fc.Arbitrary<CallStep> = fc.oneof(
     }),
   },
   {
-    weight: 2,
+    weight: 3,
     arbitrary: fc.record({
       do: fc.constant('manual retry' as const),
       which: fc.nat(15),
-      key: fc.nat(2),
+      key: fc.nat(1),
       as: fc.constantFrom<'owner' | 'stranger'>('owner', 'owner', 'owner', 'stranger'),
     }),
   },
   {
-    weight: 2,
+    weight: 3,
     arbitrary: fc.record({
       do: fc.constant('trigger' as const),
       key: fc.nat(2),
@@ -203,11 +205,12 @@ const step: fc.Arbitrary<HistoryStep> = fc.oneof(
     arbitrary: fc.record({ do: fc.constant('race' as const), calls: fc.array(call, { minLength: 2, maxLength: 3 }) }),
   },
   {
-    weight: 1,
+    weight: 2,
     arbitrary: fc.record({
       do: fc.constant('crash' as const),
       at: fc.constantFrom(0, 0, 0, 1, 2),
       when: fc.constantFrom<'before' | 'after'>('before', 'after'),
+      again: fc.boolean(),
       calls: fc.array(call, { minLength: 1, maxLength: 2 }),
     }),
   },
@@ -224,10 +227,12 @@ function historyOf(vertices: number, steps: number): fc.Arbitrary<History> {
   });
 }
 
-/** Any history: many short ones, in which most faults show already, and some long ones. */
-export const histories: fc.Arbitrary<History> = fc.oneof(
-  { weight: 6, arbitrary: historyOf(5, 15) },
-  { weight: 1, arbitrary: historyOf(MOST_VERTICES, 40) },
+/**
+ * Any history: many short ones, in which most faults show already, and some long ones. Without the bias of the library,
+ * which would make every second history of a seed one of small numbers and few steps: the first claim, the first key.
+ */
+export const histories: fc.Arbitrary<History> = fc.noBias(
+  fc.oneof({ weight: 6, arbitrary: historyOf(5, 15) }, { weight: 1, arbitrary: historyOf(MOST_VERTICES, 40) }),
 );
 
 /** A history as lines that people can read and `readHistory` reads. */

@@ -1,7 +1,8 @@
 // npm run test:model -- [--backend sqlite|mongo] [--histories N] [--seed S] [--record FILE] [--replay FILE]
 //
 // Plays the histories of the seeds from S on. With a record, seeds that stand there for the same code are not played again,
-// so a run that was interrupted goes on, and runs of other seeds add up. `--replay` plays one history from a file that has its lines.
+// so a run that was interrupted goes on, and runs of other seeds add up. `--replay` plays one history from a file that has
+// its lines, and prints them with what each step came to, as the files in found/ keep them.
 
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -63,7 +64,8 @@ async function playSeeds(system: System, backend: 'sqlite' | 'mongo'): Promise<v
 }
 
 async function replay(system: System, file: string): Promise<void> {
-  await playOn(system, readHistory(readFileSync(file, 'utf8')));
+  const { lines } = await playOn(system, readHistory(readFileSync(file, 'utf8')));
+  console.log(lines.join('\n'));
   console.log('The history went as the protocol says.');
 }
 

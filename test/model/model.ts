@@ -349,37 +349,49 @@ function endLeases(model: Model, nowMs: number): Step {
   return { model: next, answer: {} };
 }
 
-/** The states of a namespace's nodes that are due, each with its node. */
-export function dueIn(model: Model, namespace: string, nowMs: number) {
+/** A state that nobody has, with its run and its node. */
+export type DueState = ModelState & { readonly run: string; readonly nodeName: string };
+
+/** Those of a namespace's nodes. */
+function createdIn(model: Model, namespace: string): readonly DueState[] {
   return statesOf(model).flatMap((state) => {
-    if (state.status !== 'CREATED' || state.dueAtMs > nowMs) return [];
+    if (state.status !== 'CREATED') return [];
     const vertex = find(model, { run: state.run, state: state.id })?.vertex;
     return vertex?.namespace === namespace ? [{ ...state, nodeName: vertex.nodeName }] : [];
   });
 }
 
+/** The states of a namespace's nodes that are due. */
+export function dueIn(model: Model, namespace: string, nowMs: number) {
+  return createdIn(model, namespace).filter(({ dueAtMs }) => dueAtMs <= nowMs);
+}
+
+/** The states that a claim asks for and nobody has, due or not. */
+export function waitingIn(model: Model, { namespace, nodes }: Call & { do: 'claim' }) {
+  return createdIn(model, namespace).filter(({ nodeName }) => nodes.includes(nodeName));
+}
+
 /**
  * A claim that got these states.
  *
- * @param mayMiss a claim that is made while others are may leave what comes into being at that moment.
+ * @param mayMiss whether a claim that is made while other calls are may leave a state that is due.
  * @returns null when that was not allowed: fewer than there were, one that was not due, or not the oldest.
  */
 export function claimed(
   model: Model,
   call: Call & { do: 'claim' },
   taken: readonly Taken[],
-  { nowMs, mayMiss }: { readonly nowMs: number; readonly mayMiss: boolean },
+  { nowMs, mayMiss }: { readonly nowMs: number; readonly mayMiss: (state: DueState) => boolean },
 ) {
-  const due = dueIn(model, call.namespace, nowMs).filter(({ nodeName }) => call.nodes.includes(nodeName));
+  const due = waitingIn(model, call).filter(({ dueAtMs }) => dueAtMs <= nowMs);
   const isTaken = ({ run, id }: { run: string; id: string }) =>
     taken.find((one) => one.run === run && one.state === id);
   const got = due.filter(isTaken);
   if (got.length !== taken.length || taken.length > call.limit) return null;
-  if (!mayMiss) {
-    if (taken.length < Math.min(due.length, call.limit)) return null;
-    const latest = Math.max(...got.map(({ dueAtMs }) => dueAtMs));
-    if (due.some((state) => !isTaken(state) && state.dueAtMs < latest)) return null;
-  }
+  const missed = due.filter((state) => !isTaken(state) && !mayMiss(state));
+  if (missed.length > 0 && taken.length < call.limit) return null;
+  const latest = Math.max(...got.map(({ dueAtMs }) => dueAtMs));
+  if (missed.some(({ dueAtMs }) => dueAtMs < latest)) return null;
   let next = model;
   for (const { run: name, nodeName, ...state } of got) {
     const claim = isTaken({ run: name, id: state.id })?.token ?? null;

@@ -46,6 +46,9 @@ export class Disagreement extends Error {
   }
 }
 
+/** Writes behind a step what it came to: its calls, and those that were made again because their answers were lost. */
+type Tell = (made: readonly Made[], again?: readonly Made[]) => void;
+
 function handsOut(call: Call): boolean {
   return call.do === 'claim' || nextOf(call) !== null;
 }
@@ -58,6 +61,11 @@ function handedOutBy({ call, observed }: Made): {
   const namespace = 'namespace' in call ? call.namespace : '';
   if (observed.kind === 'claimed') return { states: observed.states, namespace };
   return { states: (observed.kind === 'answer' && observed.next) || [], namespace };
+}
+
+/** The state that a manual retry was told, if it was told one. */
+function retryOf({ observed }: Made): readonly { readonly id: StateId }[] {
+  return observed.kind === 'retried' ? [observed] : [];
 }
 
 /** One history on one system. */
@@ -130,17 +138,18 @@ class Player {
     return callOf({ model: this.#model, claims: this.#claims, count: this.#count }, one);
   }
 
-  /** The call before, once more; what it would start has a name of its own. */
-  #again(): Call | null {
+  /** A call once more; what it would start has a name of its own. */
+  #again(call: Call): Call {
     this.#count += 1;
-    return this.#last?.do === 'trigger' ? { ...this.#last, name: `run ${this.#count}` } : this.#last;
+    return call.do === 'trigger' ? { ...call, name: `run ${this.#count}` } : call;
   }
 
   async #take(one: HistoryStep): Promise<void> {
     const line = JSON.stringify(one);
     const at = this.#lines.push(line) - 1;
-    const tell = (made: readonly Made[]) => {
-      this.#lines[at] = `${line} // ${made.map(({ call, observed }) => inWords(call, observed)).join('; ')}`;
+    const tell: Tell = (made, again = []) => {
+      const words = [made, again].map((calls) => calls.map(({ call, observed }) => inWords(call, observed)).join('; '));
+      this.#lines[at] = `${line} // ${words.filter((some) => some !== '').join(', and again: ')}`;
     };
     switch (one.do) {
       case 'advance':
@@ -148,7 +157,7 @@ class Player {
       case 'set back':
         return this.#system.clock.set(this.#nowMs - one.ms);
       case 'again':
-        return this.#make([this.#again()], tell);
+        return this.#make([this.#last && this.#again(this.#last)], tell);
       case 'race':
         return this.#make(
           one.calls.map((call) => this.#choose(call)),
@@ -162,7 +171,7 @@ class Player {
   }
 
   /** Makes calls at once, and keeps the models that agree with what they were answered. */
-  async #make(chosen: readonly (Call | null)[], tell: (made: readonly Made[]) => void): Promise<void> {
+  async #make(chosen: readonly (Call | null)[], tell: Tell): Promise<void> {
     const calls = chosen.filter((call) => call !== null);
     this.#last = calls.at(-1) ?? this.#last;
     const made = await this.#performAll(calls);
@@ -200,7 +209,7 @@ class Player {
   }
 
   /** The process dies while it makes calls. What was answered stands; of the rest each may have happened or not. */
-  async #crash(one: HistoryStep & { do: 'crash' }, tell: (made: readonly Made[]) => void): Promise<void> {
+  async #crash(one: HistoryStep & { do: 'crash' }, tell: Tell): Promise<void> {
     const system = this.#system;
     const atMs = this.#nowMs;
     const chosen = one.calls.map((call) => this.#choose(call)).filter((call) => call !== null);
@@ -221,6 +230,20 @@ class Player {
     // Twice, for what the first one completes may leave something to be done.
     for (let sweeps = 0; sweeps < 2; sweeps += 1) await followUpAll(system.world, NEVER);
     await this.#look(made);
+    const lost = made.filter(({ observed }) => observed.kind === 'unanswered').map(({ call }) => call);
+    this.#last = lost.at(-1) ?? calls.at(-1) ?? this.#last;
+    if (one.again) await this.#callAgain(lost, (again) => tell(made, again));
+  }
+
+  /** Makes calls again whose answers were lost, one after another. */
+  async #callAgain(lost: readonly Call[], tell: Tell): Promise<void> {
+    const again: Made[] = [];
+    for (const call of lost) {
+      await this.#make([this.#again(call)], (made) => {
+        again.push(...made);
+        tell(again);
+      });
+    }
   }
 
   /** Compares all that stands with the models, and keeps those that agree. */
@@ -240,8 +263,7 @@ class Player {
       const isNew = observed.kind === 'started' && !observed.replayed;
       if (isNew && call.do === 'trigger') this.#names.learnRun(observed.runId, call.name);
     }
-    const handed = made.flatMap((one) => handedOutBy(one).states);
-    const ids = handed.map(({ id }) => id);
+    const ids = made.flatMap((one) => [...handedOutBy(one).states, ...retryOf(one)].map(({ id }) => id));
     const spots = await this.#names.spotsOf(this.#system.world, ids);
     const reason = this.#possible.keep(made, { spots, picture });
     if (reason !== null) this.#fail(reason);
@@ -260,7 +282,14 @@ class Player {
         this.#names.learnState(name, id);
         this.#claims = [...this.#claims, { ...name, token, namespace }];
       }
+      for (const { id } of retryOf(one)) this.#rememberRetry(one.call, id, spots.get(id) ?? '');
     }
+  }
+
+  #rememberRetry(call: Call, id: StateId, spot: string): void {
+    const run = 'run' in call ? call.run : '';
+    const found = lastAt(this.#model.runs.get(run), spot);
+    if (found !== undefined) this.#names.learnState({ run, state: found.id }, id);
   }
 
   /** Everybody works and time passes until nothing is pending. */

@@ -8,8 +8,22 @@
 import type { StateId } from '../../src/domain/ids.ts';
 import type { ClaimedState } from '../../src/ports/store.ts';
 import { HOME, inWords, type Observed } from './calls.ts';
-import { type Answer, type Call, claimed, find, leaseEndMs, type Model, nextOf, step, type Taken } from './model.ts';
-import type { Names } from './names.ts';
+import {
+  type Answer,
+  type Call,
+  claimed,
+  type DueState,
+  dueIn,
+  find,
+  leaseEndMs,
+  type Model,
+  nextOf,
+  type Step,
+  step,
+  type Taken,
+  waitingIn,
+} from './model.ts';
+import type { Names, StateName } from './names.ts';
 import { areInputs, differencesIn, lastAt, type RunSeen } from './picture.ts';
 
 /** A call that was made, when (Unix milliseconds), and what it came to. */
@@ -21,7 +35,7 @@ export interface Made {
 
 /** What is known beside the answers. */
 export interface Seen {
-  /** Where the states that were handed out stand. */
+  /** Where the states stand that were handed out, or that answers name. */
   readonly spots: ReadonlyMap<StateId, string>;
   /** All that is stored; null when nobody looked. */
   readonly picture: readonly RunSeen[] | null;
@@ -52,7 +66,24 @@ function partsOf(made: Made): readonly Part[] {
   return [change, { call: claim, atMs, observed: states ? { kind: 'claimed', states } : observed, behind: change }];
 }
 
+/** A call at its place in an order. */
+interface Turn {
+  readonly part: Part;
+  /** What stood before all of them. */
+  readonly before: Model;
+  /** The calls that were made at the same time, in whatever order. */
+  readonly others: readonly Call[];
+  readonly earlier: readonly Part[];
+  readonly later: readonly Part[];
+  readonly seen: Seen;
+}
+
 const isAnswered = ({ observed }: Made) => observed.kind !== 'unanswered';
+
+/** Whether a call is the answer `executed` on the state that another one is about. */
+function executes(one: Call, other: Call): boolean {
+  return one.do === 'executed' && 'state' in other && one.run === other.run && one.state === other.state;
+}
 
 function isInTurn(order: readonly Part[]): boolean {
   return order.every(({ behind }, index) => behind === null || order.slice(0, index).some((one) => one === behind));
@@ -78,6 +109,24 @@ function fingerprintOf({ latest, runs, keys, retried }: Model): string {
   const ofRuns = [...runs].map(([name, { graph, states }]) => [name, graph, [...states].sort()]);
   const inputsToo = (_: string, value: unknown) => (value instanceof Map ? [...value] : value);
   return JSON.stringify([latest, ofRuns.sort(), [...keys].sort(), [...retried].sort()], inputsToo);
+}
+
+const MISSES_NOTHING = () => false;
+
+/**
+ * What a claim that takes several steps may miss: anything when it was not answered, and else what is not there all the
+ * time: it came to be due only while other calls were made, one of them is about it, or one asks for its node as well.
+ */
+function missableBy({ part, before, others }: Turn, { namespace }: ClaimCall): (state: DueState) => boolean {
+  if (!isAnswered(part)) return () => true;
+  if (others.length === 0) return MISSES_NOTHING;
+  const wasDue = new Set(dueIn(before, namespace, part.atMs).map(({ run, id }) => `${run} ${id}`));
+  return ({ run, id, nodeName }) => {
+    const isTouched = others.some((other) => 'state' in other && other.run === run && other.state === id);
+    const asking = others.map((other) => (other.do === 'claim' ? other : nextOf(other)));
+    const isShared = asking.some((claim) => claim?.namespace === namespace && claim.nodes.includes(nodeName));
+    return !wasDue.has(`${run} ${id}`) || isTouched || isShared;
+  };
 }
 
 /** The models that are left. */
@@ -112,9 +161,10 @@ export class Possible {
     const reasons = new Set<string>();
     const kept = new Map<string, Model>();
     const isAlone = made.length < 2;
+    const calls = made.map(({ call }) => call);
     for (const order of ordersOf(made, this.#ground.isAtomic)) {
       for (const model of this.#models) {
-        const next = this.#after(model, order, seen, isAlone);
+        const next = this.#after(model, order, seen, calls);
         if (typeof next === 'string') reasons.add(next);
         else kept.set(isAlone ? String(kept.size) : fingerprintOf(next), next);
       }
@@ -125,17 +175,17 @@ export class Possible {
   }
 
   /** The model after calls in this order, or why it cannot have gone like that. */
-  #after(model: Model, order: readonly Part[], seen: Seen, isAlone: boolean): Model | string {
+  #after(model: Model, order: readonly Part[], seen: Seen, calls: readonly Call[]): Model | string {
     let next = model;
     const refused = new Set<Made | null>();
     for (const [index, part] of order.entries()) {
       const { call, behind } = part;
       if (refused.has(behind)) continue;
-      const later = order.slice(index + 1);
-      const after =
-        call.do === 'claim'
-          ? this.#afterClaim(next, part, call, later, seen, isAlone)
-          : this.#afterCall(next, part, call);
+      const own = behind?.call ?? call;
+      const others = calls.filter((other) => other !== own);
+      const [earlier, later] = [order.slice(0, index), order.slice(index + 1)];
+      const turn = { part, before: model, others, earlier, later, seen };
+      const after = call.do === 'claim' ? this.#afterClaim(next, turn, call) : this.#afterCall(next, turn, call);
       if (typeof after === 'string') return after;
       if (after === next) refused.add(part);
       next = after;
@@ -144,54 +194,58 @@ export class Possible {
     return differences.length === 0 ? next : differences.join('\n');
   }
 
-  #afterCall(model: Model, { atMs, observed }: Made, call: Exclude<Call, ClaimCall>): Model | string {
+  #afterCall(model: Model, turn: Turn, call: Exclude<Call, ClaimCall>): Model | string {
+    const { atMs, observed } = turn.part;
     const { model: next, answer } = step(model, call, HOME, atMs);
     if (observed.kind === 'unanswered') return next;
-    const given = this.#inModelsWords(call, observed, answer);
+    const given = this.#inModelsWords(turn, { model: next, answer });
     const [expected, real] = [answer, given].map((facts) => JSON.stringify(facts));
     return expected === real ? next : `${inWords(call, observed)}: expected ${expected}, the answer was ${real}`;
   }
 
-  #inModelsWords(call: Call, observed: Observed, expected: Answer): Answer {
+  #inModelsWords(turn: Turn, { model, answer: expected }: Step): Answer {
+    const { call, observed } = turn.part;
     switch (observed.kind) {
       case 'answer':
-        return this.#endedSoon(call, observed.answer, expected);
+        return this.#endedSoon(turn, observed.answer, expected);
       case 'started':
         return { run: this.#ground.names.run(observed.runId) ?? 'unknown', replayed: observed.replayed };
       case 'retried':
-        // The id is anybody's.
-        return { state: expected.state ?? 'one that was not to be' };
+        return { state: this.#retryIn(model, call, observed.id, turn.seen) };
       default:
         return { unexpected: observed.kind };
     }
   }
 
+  /** What the model calls the state that a manual retry named, which stands where the failed one stands. */
+  #retryIn(model: Model, call: Call, id: StateId, { spots }: Seen): string {
+    if (call.do !== 'manual retry') return 'of a call that retries nothing';
+    if (this.#ground.names.state(call) === id) return 'the one that failed';
+    return lastAt(model.runs.get(call.run), spots.get(id) ?? '')?.id ?? 'one that stands elsewhere';
+  }
+
   /**
-   * Where a call takes several writes, others can see that a state is executed and what follows not there yet. A manual
-   * retry that comes in between comes too early, as if the state were still queued.
+   * Where a call takes several writes, others that are made at that moment can see that a state is executed and what
+   * follows not there yet. A manual retry that comes in between comes too early, as if the state were still queued.
    */
-  #endedSoon(call: Call, given: Answer, expected: Answer): Answer {
+  #endedSoon({ part: { call }, earlier, later }: Turn, given: Answer, expected: Answer): Answer {
     const isOnItsWay = !this.#ground.isAtomic && 'refused' in given && given.status === 'EXECUTED';
-    const hasEnded = expected.status === 'SUCCESS' || expected.status === 'NEXT_CREATED_ERROR';
-    const isTooEarly = call.do === 'manual retry' && expected.status === 'QUEUED';
+    const isEnded = expected.status === 'SUCCESS' || expected.status === 'NEXT_CREATED_ERROR';
+    const hasEnded = isEnded && earlier.some((other) => executes(other.call, call));
+    const isQueued = call.do === 'manual retry' && expected.status === 'QUEUED';
+    const isTooEarly = isQueued && later.some((other) => executes(other.call, call));
     return isOnItsWay && (hasEnded || isTooEarly) ? { ...given, status: expected.status ?? null } : given;
   }
 
-  #afterClaim(
-    model: Model,
-    made: Made,
-    call: ClaimCall,
-    later: readonly Made[],
-    seen: Seen,
-    isAlone: boolean,
-  ): Model | string {
-    const { atMs, observed } = made;
+  #afterClaim(model: Model, turn: Turn, call: ClaimCall): Model | string {
+    const { part, later, seen } = turn;
+    const { atMs, observed } = part;
     const taken =
       observed.kind === 'claimed'
         ? this.#taken(model, observed.states, seen, atMs)
         : this.#lost(model, call, later, seen.picture ?? []);
     if (typeof taken === 'string') return taken;
-    const mayMiss = !this.#ground.isAtomic && (!isAlone || observed.kind === 'unanswered');
+    const mayMiss = this.#ground.isAtomic ? MISSES_NOTHING : missableBy(turn, call);
     const names = taken.map(({ state }) => state).join(', ') || 'nothing';
     return claimed(model, call, taken, { nowMs: atMs, mayMiss }) ?? `a claim got ${names}, which was not its to get`;
   }
@@ -220,21 +274,23 @@ export class Possible {
   }
 
   /**
-   * What a claim got whose answer was lost: what is somebody's now and was nobody's, and what a later call is about, which
-   * may have let it go again.
+   * What a claim got whose answer was lost: what was nobody's and is somebody's now, and what a later call is about, which
+   * may have let it go again, or moved it into a fan-out.
    */
   #lost(model: Model, call: ClaimCall, later: readonly Made[], picture: readonly RunSeen[]): readonly Taken[] {
     const isAnswered = (run: string, state: string) =>
       later.some((made) => 'claim' in made.call && made.call.run === run && made.call.state === state);
-    return picture.flatMap(({ view, states }) => {
-      const run = this.#ground.names.run(view.id) ?? 'unknown';
-      return states.flatMap(({ spot, status, claim, nodeNamespace, nodeName }) => {
-        const isAskedFor = nodeNamespace === call.namespace && call.nodes.includes(nodeName);
-        const found = lastAt(model.runs.get(run), spot);
-        if (!isAskedFor || found?.status !== 'CREATED') return [];
-        const isTaken = status === 'QUEUED' || isAnswered(run, found.id);
-        return isTaken ? [{ run, state: found.id, token: claim ?? '' }] : [];
-      });
+    return waitingIn(model, call).flatMap(({ run, id }) => {
+      const queued = this.#queuedAt(model, { run, state: id }, picture);
+      const isTaken = queued !== undefined || isAnswered(run, id);
+      return isTaken ? [{ run, state: id, token: queued?.claim ?? '' }] : [];
     });
+  }
+
+  /** The stored state that is somebody's at the spot of one of the model; undefined when none is. */
+  #queuedAt(model: Model, name: StateName, picture: readonly RunSeen[]) {
+    const run = model.runs.get(name.run);
+    const states = picture.find(({ view }) => this.#ground.names.run(view.id) === name.run)?.states ?? [];
+    return states.find(({ status, spot }) => status === 'QUEUED' && lastAt(run, spot)?.id === name.state);
   }
 }

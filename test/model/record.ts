@@ -4,12 +4,18 @@
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, globSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import fc from 'fast-check';
 import { z } from 'zod';
 
 const PROJECT = resolve(import.meta.dirname, '../..');
 
 /** What decides what a history is and what becomes of it, from the project's folder. */
-const CODE = ['src/{domain,engine,ports,adapters}/**/*.ts', 'test/model/*.ts', 'test/domain/*.ts'];
+const CODE = [
+  'src/{domain,engine,ports,adapters}/**/*.ts',
+  'test/model/*.ts',
+  'test/domain/*.ts',
+  'test/support/{cutting-proxy,graphs,random,transitions,world}.ts',
+];
 
 const rangeSchema = z.object({
   /** `codeNow` when it was played. */
@@ -25,10 +31,10 @@ const rangeSchema = z.object({
 /** Seeds that were played without fault. */
 export type PlayedRange = z.infer<typeof rangeSchema>;
 
-/** A fingerprint of the code that plays and of the code that is played. */
+/** A fingerprint of the code that plays, with the library that draws, and of the code that is played. */
 export function codeNow(): string {
   const files = globSync(CODE, { cwd: PROJECT }).filter((file) => !file.endsWith('.test.ts'));
-  const hash = createHash('sha256');
+  const hash = createHash('sha256').update(fc.__version);
   for (const file of files.sort()) hash.update(file).update(readFileSync(join(PROJECT, file)));
   return hash.digest('hex').slice(0, 16);
 }
