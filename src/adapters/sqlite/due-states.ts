@@ -9,10 +9,12 @@ export interface DueRow {
 /** The due states of one node, read from its index some at a time. */
 class DueOfNode {
   readonly #read: (last: DueRow) => DueRow[];
+  readonly #atOnce: number;
   #rows: DueRow[];
   #at = 0;
 
   constructor(database: Database, node: number, nowMs: number, atOnce: number) {
+    this.#atOnce = atOnce;
     this.#read = ({ due_at, key }) =>
       database.all<DueRow>(
         `SELECT key, due_at FROM state
@@ -37,7 +39,8 @@ class DueOfNode {
     if (last === undefined) return;
     this.#at += 1;
     if (this.#at < this.#rows.length) return;
-    this.#rows = this.#read(last);
+    // Fewer than were asked for were all.
+    this.#rows = this.#rows.length < this.#atOnce ? [] : this.#read(last);
     this.#at = 0;
   }
 }

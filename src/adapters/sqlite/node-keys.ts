@@ -3,7 +3,7 @@ import type { NodeName } from '../../domain/validate-nodes.ts';
 import type { Database } from './database.ts';
 
 /** How many keys are kept in memory. */
-const KEPT = 10_000;
+const KEPT = 1_000;
 
 /** The numbers that stand for the names of nodes in states. One that was given stays as it is. */
 export class NodeKeys {
