@@ -100,6 +100,8 @@ function findFaults(value: unknown, check: TextCheck): RequestFault[] {
   return faults;
 }
 
+const BYTE_ORDER_MARK = '\uFEFF';
+
 function parse(text: string): unknown {
   try {
     return secureJson.parse(text, undefined, { protoAction: 'error', constructorAction: 'ignore' });
@@ -117,7 +119,8 @@ function parse(text: string): unknown {
     const msg = `the name ${FORBIDDEN_NAME} is not possible; use another one`;
     const isForbidden: TextCheck = (name, isName) =>
       isName && name === FORBIDDEN_NAME ? { type: 'name_forbidden', msg } : null;
-    throw new RequestRefused(findFaults(JSON.parse(text), isForbidden));
+    const json = text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text;
+    throw new RequestRefused(findFaults(JSON.parse(json), isForbidden));
   }
 }
 

@@ -177,6 +177,8 @@ test('NUL is refused in a name, not in a value', () => {
 test('the name that objects cannot carry is refused, however it is written', () => {
   assert.deepEqual(faultsOf('{"a":[{"__proto__":{}}]}'), [['name_forbidden', ['body', 'a', 0, '__proto__']]]);
   assert.deepEqual(faultsOf('{"\\u005f_proto__":1}'), [['name_forbidden', ['body', '__proto__']]]);
+  // Behind a byte order mark too, which the parser takes away (fuzz, seed 20261122, request 46594).
+  assert.deepEqual(faultsOf('\uFEFF{"__proto__":1}'), [['name_forbidden', ['body', '__proto__']]]);
   assert.deepEqual(read('{"a":"__proto__"}'), { a: '__proto__' });
 });
 
