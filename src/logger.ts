@@ -6,7 +6,7 @@ import type { Config } from './config.ts';
 export interface LogDestination {
   /** Whether a person reads along on a terminal. */
   readonly isTTY?: boolean;
-  /** The file descriptor behind it; with one, no line is lost when the process ends. */
+  /** The file descriptor behind it; with one, no line is lost when the process ends by itself, also by an error. */
   readonly fd?: number;
   /** Whether the terminal shows colours; a terminal without this function does. */
   hasColors?(): boolean;
@@ -55,7 +55,7 @@ function isBusy(error: unknown): boolean {
 
 /**
  * Writes a text whole before it returns: through `process.stdout` a pipe would lose what waits when the process ends.
- * A reader that is slow is waited for. One that has gone away, or a full disk, costs the line and not the service.
+ * A reader that is slow is waited for. One that has gone away, or a full disk, costs these lines and not the service.
  */
 function writeWhole(fd: number, text: string): void {
   const bytes = Buffer.from(text);
@@ -84,7 +84,7 @@ function byTurns(write: (text: string) => void): (text: string) => void {
     waiting = '';
     if (text !== '') write(text);
   };
-  // Also behind a fatal error.
+  // Also behind an uncaught error; what kills the process from outside takes the lines of the last turn with it.
   process.on('exit', flush);
   return (text) => {
     if (waiting === '') setImmediate(flush);

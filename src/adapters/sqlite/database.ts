@@ -151,7 +151,8 @@ export class Database {
   /**
    * Runs an operation in the next group.
    *
-   * @param operation reads and changes rows without waiting for anything; what it throws undoes it alone.
+   * @param operation reads and changes rows without waiting for anything; what it throws undoes it alone. It may run
+   *   twice, so it has no effect beside the rows but on what `gather` and `whenUndone` take back.
    * @returns what it returned, once that is durable.
    * @throws KnownError STORE_UNAVAILABLE when the group could not be written; what the operation threw otherwise.
    */

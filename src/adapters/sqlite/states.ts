@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache';
 import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { NewState, StoredState } from '../../domain/state.ts';
-import { type StateStatus, stepsTo } from '../../domain/status.ts';
+import { type Cause, type StateStatus, stepsTo } from '../../domain/status.ts';
 import type {
   Change,
   ClaimedState,
@@ -83,6 +83,24 @@ function finish(table: StateTable, change: Change, follow: Follow): Outcome {
     created.push(state);
   }
   return { kind: 'done', created };
+}
+
+function requeue(table: StateTable, guard: Guard, dueAtMs: number | null, atMs: number, cause: Cause): Outcome {
+  const { database } = table;
+  const { stateId } = guard;
+  const row = standing(database, stateId);
+  // What is returned was never answered, so its lease does not matter.
+  if (!allows(guard, row, cause === 'claim returned' ? Number.NEGATIVE_INFINITY : atMs)) {
+    return { kind: 'conflict', status: row.status };
+  }
+  database.run(
+    `UPDATE state SET status = 'CREATED', due_at = coalesce(?, due_at), claim = NULL, lease_until = NULL, updated_at = ? WHERE key = ?`,
+    dueAtMs,
+    atMs,
+    row.key,
+  );
+  table.noteChange({ runKey: row.run, stateId, from: row.status, to: 'CREATED', cause, atMs });
+  return { kind: 'done', created: [] };
 }
 
 /** What a state's vertex is retried under: one for each key, vertex and run. */
@@ -163,7 +181,8 @@ function finishAndClaim(table: StateTable, change: Change, follow: Follow, next:
 /** States in SQLite. */
 export function sqliteStates(table: StateTable): StateStore {
   const { database } = table;
-  // As they were claimed: nobody else writes to the file, and the guard of each change looks at the row itself.
+  // As they were claimed, so a lease and a moment of change may be old: only what stays while a state is QUEUED may be read
+  // from them, and the guard of each change looks at the row itself.
   const claimedHere = new LRUCache<StateId, StateRow>({
     maxSize: CLAIMED_SIZE,
     sizeCalculation: ({ inputs }) => SIZE_OF_STATE + (inputs?.length ?? 0),
@@ -247,23 +266,11 @@ export function sqliteStates(table: StateTable): StateStore {
         return outcome;
       }),
 
-    requeue: (guard, dueAtMs, atMs, cause) =>
-      database.write(() => {
-        const { stateId } = guard;
-        const row = standing(database, stateId);
-        // What is returned was never answered, so its lease does not matter.
-        if (!allows(guard, row, cause === 'claim returned' ? Number.NEGATIVE_INFINITY : atMs))
-          return { kind: 'conflict', status: row.status };
-        database.run(
-          `UPDATE state SET status = 'CREATED', due_at = coalesce(?, due_at), claim = NULL, lease_until = NULL, updated_at = ? WHERE key = ?`,
-          dueAtMs,
-          atMs,
-          row.key,
-        );
-        table.noteChange({ runKey: row.run, stateId, from: row.status, to: 'CREATED', cause, atMs });
-        claimedHere.delete(stateId);
-        return { kind: 'done', created: [] };
-      }),
+    requeue: async (guard, dueAtMs, atMs, cause) => {
+      const outcome = await database.write(() => requeue(table, guard, dueAtMs, atMs, cause));
+      claimedHere.delete(guard.stateId);
+      return outcome;
+    },
 
     heartbeat: (guard, atMs, defaultLeaseSeconds) =>
       database.write(() => {
