@@ -25,7 +25,8 @@ export const LONG_POLLS = 1000;
 /** Of all runs, how many go to nodes for which long polls wait: one a second of 200. */
 const RARE_SHARE = 0.005;
 
-const WORKERS = 4;
+/** Claims that are always under way, each on a connection of its own. */
+export const WORKERS = 4;
 const BATCH_SIZE = 50;
 const WORKER_WAIT_MS = 5_000;
 const LONGEST_POLL_MS = 60_000;

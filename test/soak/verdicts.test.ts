@@ -65,7 +65,7 @@ describe('the verdicts over a load that lasts', () => {
     [
       'descriptors are left open',
       changed(({ atS }) => ({ descriptors: 1100 + Math.floor(atS / 30) })),
-      /^under 1000 long polls file descriptors/,
+      /^no more file descriptors/,
     ],
     ['descriptors outlive their clients', { ...GOOD, descriptorsAfter: 1030 }, /^as many are open/],
     ['runs are started too slowly', changed(({ atS }) => ({ started: 150 * atS })), /runs a second are started/],

@@ -1,6 +1,6 @@
 // What has to be true of a server after a long time under load. Pure: from samples to verdicts.
 
-import { CONNECTIONS, LONG_POLLS } from './load.ts';
+import { CONNECTIONS, LONG_POLLS, WORKERS } from './load.ts';
 import type { Rows } from './rows.ts';
 import { type Point, quantile, type Sample, slope, troughs } from './samples.ts';
 
@@ -65,22 +65,21 @@ function judged(claim: string, seen: string, holds: boolean | null): Verdict {
   return { claim, seen, outcome: holds === null ? 'not judged' : holds ? 'holds' : 'FAILS' };
 }
 
-/** The slope of the troughs of something, a minute. */
+/** The slope of the troughs of memory, in bytes a minute. */
 function growthPerMinute(
   warm: readonly Sample[],
   minutes: number,
-  of: (sample: Sample) => number,
 ): { readonly ofTroughs: number; readonly ofAll: number } {
   const stretchMinutes = (minutes - WARM_UP_MINUTES) / STRETCHES;
   // What was seen after the end would be a stretch of its own.
   const points = warm
-    .map((sample): Point => ({ x: sample.atS / 60 - WARM_UP_MINUTES, y: of(sample) }))
+    .map(({ atS, memory }): Point => ({ x: atS / 60 - WARM_UP_MINUTES, y: memory }))
     .filter(({ x }) => x < STRETCHES * stretchMinutes);
   return { ofTroughs: slope(troughs(points, stretchMinutes)), ofAll: slope(points) };
 }
 
 function memoryVerdict(warm: readonly Sample[], minutes: number, isLong: boolean): Verdict {
-  const { ofTroughs, ofAll } = growthPerMinute(warm, minutes, ({ memory }) => memory);
+  const { ofTroughs, ofAll } = growthPerMinute(warm, minutes);
   return judged(
     'resident memory grows by less than 1 MiB a minute (least squares through the lowest second of each third)',
     `${mebibytes(ofTroughs)}; through every second ${mebibytes(ofAll)}`,
@@ -99,20 +98,18 @@ function latencyVerdict(latencies: Observations['latencies'], lastMinute: number
 }
 
 function descriptorVerdicts(
-  { minutes, descriptorsBefore, descriptorsAfter, rows }: Observations,
+  { descriptorsBefore, descriptorsAfter, rows }: Observations,
   warm: readonly Sample[],
   isLong: boolean,
 ): readonly Verdict[] {
-  const mostPooled = rows === null ? MOST_POOLED : 0;
-  const mostMore = MOST_DESCRIPTORS_MORE + mostPooled;
+  const mostMore = MOST_DESCRIPTORS_MORE + (rows === null ? MOST_POOLED : 0);
+  const most = descriptorsBefore + LONG_POLLS + WORKERS + CONNECTIONS + mostMore;
   const seen = warm.map(({ descriptors }) => descriptors);
-  const [least, most] = [quantile(seen, 0), quantile(seen, 1)];
-  const { ofTroughs } = growthPerMinute(warm, minutes, ({ descriptors }) => descriptors);
   return [
     judged(
-      `under ${LONG_POLLS} long polls file descriptors come and go by ${CONNECTIONS + mostPooled} at most, and grow by less than one a minute`,
-      `${least} to ${most}, ${ofTroughs.toFixed(2)} a minute (as memory is judged)`,
-      isLong ? most - least <= CONNECTIONS + mostPooled && ofTroughs < 1 : null,
+      `no more file descriptors are open than clients have connections, and ${mostMore} (${most})`,
+      `${quantile(seen, 0)} to ${quantile(seen, 1)}`,
+      isLong ? quantile(seen, 1) <= most : null,
     ),
     judged(
       `as many are open when the clients have gone as before they came (${mostMore} more at most)`,
