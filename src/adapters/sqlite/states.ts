@@ -4,7 +4,7 @@
 import { LRUCache } from 'lru-cache';
 import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
-import type { NewState, StoredState } from '../../domain/state.ts';
+import type { NewState } from '../../domain/state.ts';
 import { type Cause, type StateStatus, stepsTo } from '../../domain/status.ts';
 import type {
   Change,
@@ -19,7 +19,7 @@ import type {
 import type { Database } from './database.ts';
 import { dueStates } from './due-states.ts';
 import { answerQuestion, collectOutputs } from './joins.ts';
-import { keysOf, placeOf, STATE_ROWS, type StateRow, stateOf, storedOutputs } from './state-rows.ts';
+import { inputsOf, keysOf, placeOf, STATE_ROWS, type StateRow, stateOf, storedOutputs } from './state-rows.ts';
 import type { StateTable } from './state-table.ts';
 
 /** Characters in the inputs of states that were claimed and are kept until they are answered, and what else one takes. */
@@ -37,6 +37,11 @@ interface StandingRow {
   readonly error: string | null;
   readonly place: string | null;
   readonly join_keys: string | null;
+}
+
+/** A state as it stands once it is claimed. */
+interface ClaimedRow extends StateRow {
+  readonly claim: ClaimToken;
 }
 
 function standing(database: Database, id: StateId): StandingRow {
@@ -133,16 +138,20 @@ function leaseSecondsOf(database: Database, namespace: string, name: string): nu
   return database.one<{ lease_seconds: number | null }>(sql, namespace, name)?.lease_seconds ?? null;
 }
 
-/** Puts a due state into a caller's hands. @param key of its row. */
-function claimOne(table: StateTable, key: number, request: ClaimRequest, leases: Map<string, number | null>) {
+/** Puts a due state into a caller's hands. @param key of its row. @param leases what is known by node; adds to it. */
+function claimOne(
+  table: StateTable,
+  key: number,
+  request: ClaimRequest,
+  leases: Map<string, number | null>,
+): ClaimedRow {
   const { database } = table;
   const { namespace, nowMs, token } = request;
   const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.key = ?`, key);
   if (row === undefined) throw new Error('a state that is due is not there');
   const name = row.node_name;
-  const leaseSeconds = leases.has(name) ? (leases.get(name) ?? null) : leaseSecondsOf(database, namespace, name);
-  leases.set(name, leaseSeconds);
-  const leaseUntil = leaseEndMs(leaseSeconds, request.defaultLeaseSeconds, nowMs);
+  if (!leases.has(name)) leases.set(name, leaseSecondsOf(database, namespace, name));
+  const leaseUntil = leaseEndMs(leases.get(name) ?? null, request.defaultLeaseSeconds, nowMs);
   const sql = `UPDATE state SET status = 'QUEUED', claim = ?, lease_until = ?, updated_at = ? WHERE key = ?`;
   database.run(sql, token, leaseUntil, nowMs, key);
   const { run: runKey, id: stateId } = row;
@@ -151,11 +160,11 @@ function claimOne(table: StateTable, key: number, request: ClaimRequest, leases:
   return { ...row, ...claimed };
 }
 
-function claim(table: StateTable, request: ClaimRequest): StateRow[] {
+function claim(table: StateTable, request: ClaimRequest): ClaimedRow[] {
   const { namespace, nowMs, limit, maxLength } = request;
   const nodes = [...new Set(request.nodeNames)].flatMap((name) => table.nodeKeys.find({ namespace, name }) ?? []);
   const leases = new Map<string, number | null>();
-  const claimed: StateRow[] = [];
+  const claimed: ClaimedRow[] = [];
   let length = 0;
   for (const { key } of dueStates(table.database, nodes, nowMs, limit)) {
     const row = claimOne(table, key, request, leases);
@@ -166,10 +175,19 @@ function claim(table: StateTable, request: ClaimRequest): StateRow[] {
   return claimed;
 }
 
-function claimedStateOf(state: StoredState, claim: ClaimToken): ClaimedState {
-  const { id, nodeName, identifier, createdAtMs, runId, graphName, retryCount, leaseExpiresAtMs } = state;
-  const inputs = state.inputs ?? {};
-  return { id, nodeName, identifier, inputs, createdAtMs, runId, graphName, retryCount, claim, leaseExpiresAtMs };
+function claimedStateOf(row: ClaimedRow): ClaimedState {
+  return {
+    id: row.id,
+    nodeName: row.node_name,
+    identifier: row.identifier,
+    inputs: inputsOf(row.inputs) ?? {},
+    createdAtMs: row.created_at,
+    runId: row.run_id,
+    graphName: row.graph,
+    retryCount: row.retry_count,
+    claim: row.claim,
+    leaseExpiresAtMs: row.lease_until,
+  };
 }
 
 /** Ends a state; where that is done, claims what is due then. */
@@ -187,9 +205,9 @@ export function sqliteStates(table: StateTable): StateStore {
     maxSize: CLAIMED_SIZE,
     sizeCalculation: ({ inputs }) => SIZE_OF_STATE + (inputs?.length ?? 0),
   });
-  const handOut = (rows: readonly StateRow[], token: ClaimToken): ClaimedState[] => {
+  const handOut = (rows: readonly ClaimedRow[]): ClaimedState[] => {
     for (const row of rows) claimedHere.set(row.id, row);
-    return rows.map((row) => claimedStateOf(stateOf(row), token));
+    return rows.map(claimedStateOf);
   };
   const get: StateStore['get'] = async (id, nodeNamespace) => {
     const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.id = ?`, id);
@@ -232,7 +250,7 @@ export function sqliteStates(table: StateTable): StateStore {
 
     collect: async (question) => collectOutputs(database, question),
 
-    claim: async (request) => handOut(await database.write(() => claim(table, request)), request.token),
+    claim: async (request) => handOut(await database.write(() => claim(table, request))),
 
     nextDueMs: async (namespace, nodeNames) => {
       const dueTimes = nodeNames.flatMap((name) => {
@@ -248,7 +266,7 @@ export function sqliteStates(table: StateTable): StateStore {
       const { outcome, rows } = await database.write(() => finishAndClaim(table, change, follow, next));
       claimedHere.delete(change.stateId);
       if (outcome.kind !== 'done' || next === undefined) return outcome;
-      return { ...outcome, claimed: handOut(rows, next.token) };
+      return { ...outcome, claimed: handOut(rows) };
     },
 
     // A change and all that follows from it are one transaction.
