@@ -146,6 +146,9 @@ export interface FleetOptions {
   readonly nodes?: readonly string[];
 }
 
+/** The fleet of the scenarios. */
+export const FLEET = { connections: 64, batchSize: 16 } as const;
+
 /**
  * Claims and executes states over several connections until so many have been executed; who is still waiting hangs up then.
  *

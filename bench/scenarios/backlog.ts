@@ -8,6 +8,7 @@ import { inTurns, type Measure } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
 import type { Server } from '../stage.ts';
 import { pairsOf } from '../statistics.ts';
+import { timesMs } from '../timing.ts';
 
 const CLAIM = 10;
 
@@ -30,14 +31,11 @@ function claimP95(level: Level, claims: number): Measure {
   return async () => {
     const { server, place, connection } = level;
     await addPending(server, place, claims * CLAIM);
-    const timesMs: number[] = [];
-    for (let claim = 0; claim < claims; claim += 1) {
-      const beginMs = performance.now();
+    const claimOnce = async () => {
       const { length } = await place.claim(connection, CLAIM, PENDING_NODES);
-      timesMs.push(performance.now() - beginMs);
       if (length !== CLAIM) throw new Error(`a claim of ${CLAIM} got ${length} states`);
-    }
-    return quantile(timesMs, 0.95);
+    };
+    return quantile(await timesMs(claims, claimOnce), 0.95);
   };
 }
 

@@ -1,15 +1,14 @@
 // Throughput: many runs of a chain of ten steps, by a fleet of 64 connections that claims 16 states at a time.
 
 import { absolute, type Goal, type Measured } from '../figures.ts';
-import { chainOf, drain, openWorkplace, takesNext, triggerRuns } from '../fleet.ts';
+import { chainOf, drain, FLEET, openWorkplace, takesNext, triggerRuns } from '../fleet.ts';
 import { inTurns } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
 import type { BackendName, Server } from '../stage.ts';
 import { pairsOf, ratiosOf } from '../statistics.ts';
+import { ratePerSecond } from '../timing.ts';
 import { bareRate } from '../yardsticks/bare.ts';
 
-const CONNECTIONS = 64;
-const BATCH_SIZE = 16;
 const STEPS = 10;
 
 const FULL = { runs: 800, requests: 24_000 };
@@ -32,12 +31,12 @@ const ESTABLISHED_GOALS: Readonly<Record<BackendName, Goal>> = {
 async function chainRate(server: Server, runs: number, next: boolean): Promise<number> {
   const place = await openWorkplace(server, chainOf(STEPS));
   const states = runs * STEPS;
-  const beginMs = performance.now();
-  await Promise.all([
-    triggerRuns(server, place, runs, CONNECTIONS),
-    drain(server, place, states, { connections: CONNECTIONS, batchSize: BATCH_SIZE, next }),
-  ]);
-  return states / ((performance.now() - beginMs) / 1000);
+  return ratePerSecond(states, () =>
+    Promise.all([
+      triggerRuns(server, place, runs, FLEET.connections),
+      drain(server, place, states, { ...FLEET, next }),
+    ]),
+  );
 }
 
 function figuresOf(backend: BackendName, name: string, rates: readonly number[], bare: readonly number[]): Measured[] {
@@ -59,7 +58,7 @@ export const chain: Scenario = {
     const hasNext = await takesNext(server);
     const rates = await inTurns<'plain' | 'bare' | 'next'>(pairs, {
       plain: () => chainRate(server, runs, false),
-      bare: () => bareRate(bare, CONNECTIONS, requests),
+      bare: () => bareRate(bare, FLEET.connections, requests),
       // Without it nothing is measured, and the figure left out.
       next: async () => (hasNext ? chainRate(server, runs, true) : Number.NaN),
     });

@@ -1,13 +1,11 @@
 // One state goes on in many branches, and a join waits for all of them.
 
 import { Connection } from '../driver.ts';
-import { type BenchVertex, drain, nodeOf, openWorkplace, type Workplace } from '../fleet.ts';
+import { type BenchVertex, drain, FLEET, nodeOf, openWorkplace, type Workplace } from '../fleet.ts';
 import { inTurns, type Measure } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
 import type { Server } from '../stage.ts';
 import { pairsOf } from '../statistics.ts';
-
-const FLEET = { connections: 64, batchSize: 16 };
 
 /** To which all others are compared. */
 const NARROW = 100;

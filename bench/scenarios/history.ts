@@ -6,6 +6,7 @@ import { placeWithRuns } from '../filling/finished-runs.ts';
 import { inTurns, type Measure } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
 import { median, pairsOf } from '../statistics.ts';
+import { timesMs } from '../timing.ts';
 
 /** To which all others are compared. */
 const FEW = 1_000;
@@ -22,15 +23,7 @@ interface Page {
 
 /** The median of some reads, in milliseconds. */
 function readMs(connection: Connection, path: string, reads: number): Measure {
-  return async () => {
-    const timesMs: number[] = [];
-    for (let read = 0; read < reads; read += 1) {
-      const beginMs = performance.now();
-      await connection.call('GET', path);
-      timesMs.push(performance.now() - beginMs);
-    }
-    return median(timesMs);
-  };
+  return async () => median(await timesMs(reads, () => connection.call('GET', path)));
 }
 
 /** The first page of 100 runs, and a run's graph, with 10^3 to 10^6 finished runs, over those with 10^3. */

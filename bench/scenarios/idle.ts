@@ -1,17 +1,14 @@
 // What a server costs that has nothing to do, while a thousand callers wait, and while very much goes through it.
 
-import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { cpuSeconds } from '../../test/soak/samples.ts';
-import { residentMemory } from '../../test/support/resident-memory.ts';
+import { peakMemory, residentMemory } from '../../test/support/resident-memory.ts';
 import { Connection } from '../driver.ts';
 import { absolute, type Measured } from '../figures.ts';
-import { chainOf, drain, openWorkplace } from '../fleet.ts';
+import { chainOf, drain, FLEET, openWorkplace } from '../fleet.ts';
 import { addPending, openPending, PENDING_NODES } from '../pending.ts';
 import type { Scenario } from '../scenario.ts';
 import type { Server, Stage } from '../stage.ts';
-
-const FLEET = { connections: 64, batchSize: 16 };
 
 const FULL = { polls: 1000, watchMs: 10_000, states: 1_000_000 };
 const SMALL = { polls: 50, watchMs: 500, states: 2_000 };
@@ -20,12 +17,6 @@ const MEGABYTE = 1e6;
 
 function atMost(must: number) {
   return { must, better: 'lower' } as const;
-}
-
-/** The most memory that a process has ever had, in bytes. @throws Error when it is gone. */
-function peakMemory(pid: number): number {
-  const [, kib] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-  return Number(kib) * 1024;
 }
 
 /** The share of one core that a process uses, in percent. */

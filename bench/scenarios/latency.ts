@@ -8,6 +8,7 @@ import { inTurns, type Measure } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
 import type { Server } from '../stage.ts';
 import { median, pairsOf } from '../statistics.ts';
+import { timesMs } from '../timing.ts';
 import { bareTrips } from '../yardsticks/bare.ts';
 
 /** How long a poll gets to be there before the run starts that it waits for, in milliseconds. */
@@ -35,7 +36,7 @@ function only([state]: readonly Claimed[]): Claimed {
 
 /** From the start of a run to the answer of the claim that waits for it; the median, in milliseconds. */
 async function triggerToClaimMs(place: Workplace, { starter, worker }: Pair, polls: number): Promise<number> {
-  const timesMs: number[] = [];
+  const claimMs: number[] = [];
   for (let poll = 0; poll < polls; poll += 1) {
     const claimed = place.claim(worker, 1);
     await pause(POLL_ARRIVES_MS);
@@ -44,10 +45,10 @@ async function triggerToClaimMs(place: Workplace, { starter, worker }: Pair, pol
       claimed.then((it) => [it, performance.now()] as const),
       place.trigger(starter),
     ]);
-    timesMs.push(states[1] - beginMs);
+    claimMs.push(states[1] - beginMs);
     await place.executed(worker, only(states[0]));
   }
-  return median(timesMs);
+  return median(claimMs);
 }
 
 /** One whole run with one worker, from its start to the answer of its last state. */
@@ -63,13 +64,7 @@ async function workOff(place: Workplace, { starter, worker }: Pair, steps: numbe
 
 /** The median of whole runs, in milliseconds. */
 async function runMs(place: Workplace, pair: Pair, size: { runs: number; steps: number; next: boolean }) {
-  const timesMs: number[] = [];
-  for (let run = 0; run < size.runs; run += 1) {
-    const beginMs = performance.now();
-    await workOff(place, pair, size.steps, size.next);
-    timesMs.push(performance.now() - beginMs);
-  }
-  return median(timesMs);
+  return median(await timesMs(size.runs, () => workOff(place, pair, size.steps, size.next)));
 }
 
 type Turn = 'claim' | `${2 | 40}` | `${2 | 40} next` | 'trip';

@@ -5,6 +5,7 @@ import { backendsSkip, startRedis } from '../../test/support/backends.ts';
 import { unpin } from '../cores.ts';
 import { Connection } from '../driver.ts';
 import type { Measured } from '../figures.ts';
+import { FLEET } from '../fleet.ts';
 import { inTurns, type Measure } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
 import type { Stage } from '../stage.ts';
@@ -12,7 +13,6 @@ import { pairsOf } from '../statistics.ts';
 import { bareRate } from '../yardsticks/bare.ts';
 import { startRestate } from '../yardsticks/restate.ts';
 
-const CONNECTIONS = 64;
 const STEPS = 10;
 
 const FULL = { chains: 1_000, requests: 24_000 };
@@ -43,7 +43,10 @@ export const peers: Scenario = {
       measures['Restate, ctx.run, all in flight'] = () => restate.rate(chains);
     } else progress('Restate is left out: --peers installs it, into the folder of --keep or a temporary one');
     const bare = await stage.startBareRoute();
-    const rates = await inTurns<string>(pairs, { ...measures, bare: () => bareRate(bare, CONNECTIONS, requests) });
+    const rates = await inTurns<string>(pairs, {
+      ...measures,
+      bare: () => bareRate(bare, FLEET.connections, requests),
+    });
     return Object.keys(measures).map(
       (name): Measured => ({
         name,

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Address, type Connection, onConnections } from '../driver.ts';
 import { OUTPUT } from '../fleet.ts';
+import { ratePerSecond, timesMs } from '../timing.ts';
 
 const BODY = { outputs: [OUTPUT], claim: randomBytes(16).toString('base64url') };
 
@@ -13,25 +14,17 @@ async function once(connection: Connection): Promise<void> {
 /** Requests a second over several connections. */
 export async function bareRate(at: Address, connections: number, requests: number): Promise<number> {
   let left = requests;
-  const beginMs = performance.now();
-  await onConnections(at, connections, async (connection) => {
+  const work = async (connection: Connection) => {
     while (left > 0) {
       left -= 1;
       await once(connection);
     }
-  });
-  return requests / ((performance.now() - beginMs) / 1000);
+  };
+  return ratePerSecond(requests, () => onConnections(at, connections, work));
 }
 
 /** How long single round trips take one after the other, in milliseconds each. */
 export async function bareTrips(at: Address, trips: number): Promise<readonly number[]> {
-  const timesMs: number[] = [];
-  await onConnections(at, 1, async (connection) => {
-    for (let trip = 0; trip < trips; trip += 1) {
-      const beginMs = performance.now();
-      await once(connection);
-      timesMs.push(performance.now() - beginMs);
-    }
-  });
-  return timesMs;
+  const [taken = []] = await onConnections(at, 1, (connection) => timesMs(trips, () => once(connection)));
+  return taken;
 }

@@ -5,6 +5,7 @@
 
 import { Queue, Worker } from 'bullmq';
 import fastify from 'fastify';
+import { ratePerSecond } from '../timing.ts';
 
 const CONCURRENCY = 100;
 
@@ -37,15 +38,16 @@ await worker.waitUntilReady();
 
 const app = fastify();
 app.post<{ Body: { readonly chains: number; readonly steps: number } }>('/', async ({ body: { chains, steps } }) => {
-  const beginMs = performance.now();
   chainsLeft = chains;
   const done = new Promise<void>((resolve) => {
     allDone = resolve;
   });
-  await queue.addBulk(
-    Array.from({ length: chains }, () => ({ name: 'step', data: { left: steps - 1 }, opts: options })),
-  );
-  await done;
-  return { rate: (chains * steps) / ((performance.now() - beginMs) / 1000) };
+  const rate = await ratePerSecond(chains * steps, async () => {
+    await queue.addBulk(
+      Array.from({ length: chains }, () => ({ name: 'step', data: { left: steps - 1 }, opts: options })),
+    );
+    await done;
+  });
+  return { rate };
 });
 await app.listen({ host: '127.0.0.1', port: Number(port) });

@@ -8,6 +8,7 @@ import { startCommand, temporaryFolder, until } from '../../test/support/server-
 import { onServerCore } from '../cores.ts';
 import { onConnections } from '../driver.ts';
 import type { Stage } from '../stage.ts';
+import { ratePerSecond } from '../timing.ts';
 
 const PACKAGES = ['@restatedev/restate-server@1.7.12', '@restatedev/restate-sdk@1.17.2'];
 
@@ -90,12 +91,9 @@ export async function startRestate(stage: Stage, packages: string): Promise<Rest
     );
   });
   return {
-    async rate(chains) {
-      const beginMs = performance.now();
-      await onConnections({ port: ingress, key: '' }, chains, (connection) =>
-        connection.call('POST', '/chain/run', {}),
-      );
-      return (chains * STEPS) / ((performance.now() - beginMs) / 1000);
-    },
+    rate: (chains) =>
+      ratePerSecond(chains * STEPS, () =>
+        onConnections({ port: ingress, key: '' }, chains, (connection) => connection.call('POST', '/chain/run', {})),
+      ),
   };
 }

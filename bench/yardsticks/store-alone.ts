@@ -11,6 +11,7 @@ import { range } from '../../test/support/random.ts';
 import { openEngine } from '../engine.ts';
 import { chainOf, OUTPUT } from '../fleet.ts';
 import { inTurns } from '../rounds.ts';
+import { ratePerSecond } from '../timing.ts';
 import { Trial, type TrialState } from './trial.ts';
 
 const STEPS = 10;
@@ -30,16 +31,16 @@ interface Driven<State> {
 
 /** States a second. */
 async function rateOf<State>(driven: Driven<State>, runs: number): Promise<number> {
-  const beginMs = performance.now();
-  for (let left = runs; left > 0; left -= GROUP) await driven.trigger(Math.min(left, GROUP));
-  const held: State[] = [];
   const states = runs * STEPS;
-  for (let done = 0; done < states; ) {
-    const executed = held.splice(0, GROUP - CLAIMS);
-    held.push(...(await driven.step(executed, CLAIMS)));
-    done += executed.length;
-  }
-  return states / ((performance.now() - beginMs) / 1000);
+  return ratePerSecond(states, async () => {
+    for (let left = runs; left > 0; left -= GROUP) await driven.trigger(Math.min(left, GROUP));
+    const held: State[] = [];
+    for (let done = 0; done < states; ) {
+      const executed = held.splice(0, GROUP - CLAIMS);
+      held.push(...(await driven.step(executed, CLAIMS)));
+      done += executed.length;
+    }
+  });
 }
 
 async function openOurs(folder: string): Promise<Driven<Awaited<ReturnType<typeof claim>>[number]>> {
