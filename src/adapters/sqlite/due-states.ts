@@ -45,6 +45,28 @@ class DueOfNode {
   }
 }
 
+/** Those of some nodes that have a due state: to ask each by itself takes longer than to claim what there is. */
+function nodesWithDue(database: Database, nodes: readonly number[], nowMs: number): readonly number[] {
+  if (nodes.length < 2) return nodes;
+  const rows = database.all<{ node: number }>(
+    `SELECT asked.value AS node FROM json_each(?) AS asked
+     WHERE EXISTS (SELECT 1 FROM state WHERE node = asked.value AND status = 'CREATED' AND due_at <= ?)`,
+    JSON.stringify(nodes),
+    nowMs,
+  );
+  return rows.map(({ node }) => node);
+}
+
+/** When the first state of some nodes comes due or did so, in Unix milliseconds; null when none waits. */
+export function firstDueMs(database: Database, nodes: readonly number[]): number | null {
+  const row = database.one<{ due_at: number | null }>(
+    `SELECT min((SELECT due_at FROM state WHERE node = asked.value AND status = 'CREATED' ORDER BY due_at LIMIT 1)) AS due_at
+     FROM json_each(?) AS asked`,
+    JSON.stringify(nodes),
+  );
+  return row?.due_at ?? null;
+}
+
 function isEarlier(a: DueRow, b: DueRow | undefined): boolean {
   if (b === undefined) return true;
   return a.due_at < b.due_at || (a.due_at === b.due_at && a.key < b.key);
@@ -63,8 +85,9 @@ export function* dueStates(
   nowMs: number,
   limit: number,
 ): Generator<DueRow> {
-  const atOnce = Math.ceil(limit / nodes.length) + 1;
-  const queues = nodes.map((node) => new DueOfNode(database, node, nowMs, atOnce));
+  const withDue = nodesWithDue(database, nodes, nowMs);
+  const atOnce = Math.ceil(limit / withDue.length) + 1;
+  const queues = withDue.map((node) => new DueOfNode(database, node, nowMs, atOnce));
   for (let left = limit; left > 0; left--) {
     let earliest: DueOfNode | undefined;
     for (const queue of queues) {

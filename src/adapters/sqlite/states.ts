@@ -17,7 +17,7 @@ import type {
   StateStore,
 } from '../../ports/store.ts';
 import type { Database } from './database.ts';
-import { dueStates } from './due-states.ts';
+import { dueStates, firstDueMs } from './due-states.ts';
 import { answerQuestion, collectOutputs } from './joins.ts';
 import { inputsOf, keysOf, placeOf, STATE_ROWS, type StateRow, stateOf, storedOutputs } from './state-rows.ts';
 import type { StateTable } from './state-table.ts';
@@ -160,9 +160,14 @@ function claimOne(
   return { ...row, ...claimed };
 }
 
+/** The keys of nodes, each once; of a node without a key there is no state. */
+function nodeKeysOf(table: StateTable, namespace: string, names: readonly string[]): readonly number[] {
+  return [...new Set(names)].flatMap((name) => table.nodeKeys.find({ namespace, name }) ?? []);
+}
+
 function claim(table: StateTable, request: ClaimRequest): ClaimedRow[] {
   const { namespace, nowMs, limit, maxLength } = request;
-  const nodes = [...new Set(request.nodeNames)].flatMap((name) => table.nodeKeys.find({ namespace, name }) ?? []);
+  const nodes = nodeKeysOf(table, namespace, request.nodeNames);
   const leases = new Map<string, number | null>();
   const claimed: ClaimedRow[] = [];
   let length = 0;
@@ -252,15 +257,7 @@ export function sqliteStates(table: StateTable): StateStore {
 
     claim: async (request) => handOut(await database.write(() => claim(table, request))),
 
-    nextDueMs: async (namespace, nodeNames) => {
-      const dueTimes = nodeNames.flatMap((name) => {
-        const node = table.nodeKeys.find({ namespace, name });
-        if (node === undefined) return [];
-        const sql = `SELECT due_at FROM state WHERE node = ? AND status = 'CREATED' ORDER BY due_at LIMIT 1`;
-        return database.one<{ due_at: number }>(sql, node)?.due_at ?? [];
-      });
-      return dueTimes.length === 0 ? null : Math.min(...dueTimes);
-    },
+    nextDueMs: async (namespace, nodeNames) => firstDueMs(database, nodeKeysOf(table, namespace, nodeNames)),
 
     finish: async (change, follow, next) => {
       const { outcome, rows } = await database.write(() => finishAndClaim(table, change, follow, next));
