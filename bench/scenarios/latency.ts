@@ -3,7 +3,16 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { Connection } from '../driver.ts';
 import type { Goal, Measured } from '../figures.ts';
-import { type Claimed, chainOf, openWorkplace, takesNext, type Workplace } from '../fleet.ts';
+import {
+  type Claimed,
+  chainOf,
+  drain,
+  FLEET,
+  openWorkplace,
+  takesNext,
+  triggerRuns,
+  type Workplace,
+} from '../fleet.ts';
 import { inTurns, type Measure } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
 import type { Server } from '../stage.ts';
@@ -18,6 +27,9 @@ const FULL = { polls: 60, runs: { 2: 40, 40: 10 } } as const;
 const SMALL = { polls: 3, runs: { 2: 2, 40: 1 } } as const;
 
 const CALLS_A_STEP = 2;
+
+/** Runs of ten steps before anything is measured: a process that has just begun has not compiled what it runs often. */
+const WARM_UP = { runs: 500, steps: 10 } as const;
 
 const CLAIM_GOAL: Goal = { must: 5, aim: 3, better: 'lower' };
 const LONG_CHAIN_GOAL: Goal = { must: 3, aim: 1.5, better: 'lower' };
@@ -67,6 +79,13 @@ async function runMs(place: Workplace, pair: Pair, size: { runs: number; steps: 
   return median(await timesMs(size.runs, () => workOff(place, pair, size.steps, size.next)));
 }
 
+async function warmUp(server: Server, isSmall: boolean): Promise<void> {
+  const place = await openWorkplace(server, chainOf(WARM_UP.steps));
+  const runs = isSmall ? 1 : WARM_UP.runs;
+  await triggerRuns(server, place, runs, FLEET.connections);
+  await drain(server, place, runs * WARM_UP.steps, FLEET);
+}
+
 type Turn = 'claim' | `${2 | 40}` | `${2 | 40} next` | 'trip';
 
 async function measure(server: Server, bare: Server, pair: Pair, rounds: number, size: typeof FULL | typeof SMALL) {
@@ -94,6 +113,7 @@ export const latency: Scenario = {
   async run(stage, { pairs, isSmall }) {
     const server = await stage.startServer();
     const bare = await stage.startBareRoute();
+    await warmUp(server, isSmall);
     const pair: Pair = { starter: new Connection(server), worker: new Connection(server) };
     const { values, hasNext } = await measure(server, bare, pair, pairs, isSmall ? SMALL : FULL);
     const chainFigure = (steps: 2 | 40, next: boolean): Measured => ({

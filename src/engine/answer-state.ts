@@ -79,20 +79,37 @@ export function announce(
   }
 }
 
-/** The states that an operation created and did not hand out at once. */
-function leftBy({ created, claimed = [] }: Outcome & { kind: 'done' }): readonly NewState[] {
-  if (claimed.length === 0) return created;
-  const handedOut = new Set(claimed.map(({ id }) => id));
-  return created.filter(({ id }) => !handedOut.has(id));
+/**
+ * Announces states whose creation was just called, so that the claim of those who wait for them is part of the same commit,
+ * where the store can do that.
+ *
+ * @returns those that were announced.
+ */
+export function announceAhead(world: World, states: readonly NewState[]): readonly NewState[] {
+  if (!world.store.keepsOrder) return [];
+  announce(world, states);
+  return states;
+}
+
+/** Announces states that are there now, but for those that somebody was told of or has in hand. */
+export function announceRest(
+  world: World,
+  created: readonly NewState[],
+  known: readonly { readonly id: StateId }[],
+): void {
+  const ids = new Set(known.map(({ id }) => id));
+  const rest = ids.size === 0 ? created : created.filter(({ id }) => !ids.has(id));
+  announce(world, rest);
 }
 
 /**
  * Announces what an operation brought about, and sees to it that what is only promised is done.
  *
+ * @param announced the states that were announced before.
  * @throws KnownError STATE_NOT_QUEUED when another call came first.
  */
-export function settle(world: World, stateId: StateId, outcome: Outcome): void {
+export function settle(world: World, stateId: StateId, outcome: Outcome, announced: readonly NewState[] = []): void {
   if (outcome.kind === 'conflict') throw notQueued(outcome.status);
-  if (outcome.kind === 'done') announce(world, leftBy(outcome));
+  if (outcome.kind === 'done') announceRest(world, outcome.created, [...announced, ...(outcome.claimed ?? [])]);
   else world.jobs.schedule({ kind: 'follow-up', stateId }, world.clock.nowMs());
 }

@@ -1,5 +1,6 @@
-import type { ClaimedState, Outcome } from '../ports/store.ts';
-import { settle } from './answer-state.ts';
+import type { NewState } from '../domain/state.ts';
+import type { ClaimedState, Follow, Outcome } from '../ports/store.ts';
+import { announceAhead, settle } from './answer-state.ts';
 import type { ClaimCall, NextCall } from './dispatcher.ts';
 import type { End } from './plan-end.ts';
 import type { World } from './world.ts';
@@ -37,6 +38,10 @@ async function claimedBehind(world: World, outcome: Outcome, next: NextCall): Pr
   }
 }
 
+function followersOf({ states }: Follow): readonly NewState[] {
+  return states.map(({ state }) => state);
+}
+
 /**
  * Ends a state, announces what follows, and claims due states for the same caller if it asks for some: in the operation of
  * the end where that can be, so that what follows is among what is due, else right behind it.
@@ -47,9 +52,12 @@ async function claimedBehind(world: World, outcome: Outcome, next: NextCall): Pr
  */
 export async function endAndClaim(world: World, { change, follow }: End, next: NextCall | null): Promise<Ended> {
   const request = next === null ? null : world.dispatcher.requestFor(next);
-  const outcome = await world.store.states.finish(change, follow, request ?? undefined);
+  const ending = world.store.states.finish(change, follow, request ?? undefined);
+  // What may be handed out with the answer is nobody else's yet.
+  const announced = request === null ? announceAhead(world, followersOf(follow)) : [];
+  const outcome = await ending;
   if (outcome.kind === 'conflict') return { outcome, claimed: [] };
-  settle(world, change.stateId, outcome);
+  settle(world, change.stateId, outcome, announced);
   return { outcome, claimed: next === null ? [] : await claimedBehind(world, outcome, next) };
 }
 

@@ -9,7 +9,7 @@ import { planRoot } from '../domain/plan-next.ts';
 import type { NewState } from '../domain/state.ts';
 import { keysOfRoot } from '../domain/unites.ts';
 import type { NewRun, StoredGraph } from '../ports/store.ts';
-import { announce } from './answer-state.ts';
+import { announceAhead, announceRest } from './answer-state.ts';
 import type { World } from './world.ts';
 
 /** How long an idempotency key is kept. */
@@ -106,8 +106,10 @@ export async function triggerRun(world: World, name: GraphName, call: TriggerCal
     const graph = await validGraph(world, name);
     const { run, root } = await planRun(world, graph, { ...call, nowMs, runId: world.ids.runId(nowMs) });
     const kept = key === null ? null : { key, fingerprint, notBeforeMs: nowMs - IDEMPOTENCY_KEPT_MS };
-    if ((await world.store.runs.create(run, root, 'trigger', kept)) === 'conflict') continue;
-    announce(world, [root]);
+    const creating = world.store.runs.create(run, root, 'trigger', kept);
+    const announced = announceAhead(world, [root]);
+    if ((await creating) === 'conflict') continue;
+    announceRest(world, [root], announced);
     return { runId: run.id, replayed: false };
   }
 }

@@ -378,6 +378,11 @@ export interface Store {
   readonly states: StateStore;
   readonly schedule: ScheduleStore;
   /**
+   * Whether what one process calls takes effect in the order of the calls, so that a claim may be called as soon as the change
+   * is that makes its states due.
+   */
+  readonly keepsOrder: boolean;
+  /**
    * Completes what the creation of runs, the firing of slots and manual retries before a moment (Unix milliseconds) left
    * to be done.
    *

@@ -33,6 +33,38 @@ test('a waiting poll gets a state as soon as it is there', async (t) => {
   assert.equal(b?.runId, a.runId);
 });
 
+test('a state that is waited for is claimed in the commit that makes it', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  await givenGraph(world, [vertex('a', ['b']), vertex('b')]);
+  const waiting = ['a', 'b'].map((node) => poll(world, [node], 60_000));
+  await claim(world, ['nothing']);
+  const order: string[] = [];
+  const { claim: claimStored, finish } = world.store.states;
+  const { create } = world.store.runs;
+  t.mock.method(world.store.states, 'claim', (...args: Parameters<typeof claimStored>) => {
+    order.push('claim called');
+    return claimStored(...args);
+  });
+  t.mock.method(world.store.runs, 'create', async (...args: Parameters<typeof create>) => {
+    const created = await create(...args);
+    order.push('created');
+    return created;
+  });
+  t.mock.method(world.store.states, 'finish', async (...args: Parameters<typeof finish>) => {
+    const outcome = await finish(...args);
+    order.push('ended');
+    return outcome;
+  });
+  await start(world);
+  const [a] = (await waiting[0]?.states) ?? [];
+  assert.ok(a);
+  assert.deepEqual(order.splice(0).slice(0, 2), ['claim called', 'created']);
+  await executeState(world, callOf(a), [{}]);
+  assert.deepEqual(order.slice(0, 2), ['claim called', 'ended']);
+  assert.equal((await waiting[1]?.states)?.length, 1);
+});
+
 test('a waiting poll gets a delayed state when it is due, also when the delay began before a restart (6)', async (t) => {
   const running = await openWorld();
   t.after(running.close);

@@ -89,6 +89,7 @@ function storeOn(database: Database, clock: DatabaseClock, log: Log): Store {
     runs: translating(mongoRuns(database)),
     states: translating(states.store),
     schedule: translating(mongoSchedule(database)),
+    keepsOrder: false,
     repair: async (beforeMs) => {
       try {
         await states.giveBackAbandoned(beforeMs);

@@ -88,6 +88,7 @@ export function sqliteStoreOn(connection: DatabaseSync, closed: () => void): Sto
     runs: sqliteRuns(table),
     states: sqliteStates(table),
     schedule: sqliteSchedule(table),
+    keepsOrder: true,
     repair: async () => [],
     fault: async () => {
       try {

@@ -155,6 +155,17 @@ export function testClaims(open: OpenStore): void {
     }
   });
 
+  test('where calls keep their order, a claim gets what the call before it makes', async (t) => {
+    const { store } = await openedFor(t, open);
+    const started = startRun(store, 'run', { root: { nodeName: 'pack' } });
+    const claimed = store.states.claim(claimRequest(['pack']));
+    await started;
+    const sooner = await claimed;
+    const later = await store.states.claim(claimRequest(['pack']));
+    assert.equal(sooner.length + later.length, 1);
+    if (store.keepsOrder) assert.equal(sooner.length, 1);
+  });
+
   test('a claimed state is there for the namespace of its node only (10)', async (t) => {
     const { store } = await openedFor(t, open);
     const { root } = await startClaimed(store, 'run', { root: { nodeNamespace: 'other' } });
