@@ -149,32 +149,69 @@ export interface FleetOptions {
 /** The fleet of the scenarios. */
 export const FLEET = { connections: 64, batchSize: 16 } as const;
 
-/**
- * Claims and executes states over several connections until so many have been executed; who is still waiting hangs up then.
- *
- * @throws Error when an answer says that something went wrong.
- */
-export async function drain(at: Address, place: Workplace, total: number, options: FleetOptions): Promise<void> {
-  const { batchSize, nodes = place.nodes } = options;
-  const wish = options.next === true ? { nodes, batch_size: 1 } : undefined;
-  const connections = Array.from({ length: options.connections }, () => new Connection(at));
-  let left = total;
-  const allDone = Promise.withResolvers<void>();
-  const work = async (connection: Connection): Promise<void> => {
-    while (left > 0) {
-      const held = [...(await place.claim(connection, batchSize, nodes))];
+/** Runtimes that claim and execute whatever comes, each over one connection, until they are hung up. */
+export class Fleet {
+  readonly #place: Workplace;
+  readonly #options: FleetOptions;
+  readonly #connections: readonly Connection[];
+  #executed = 0;
+  #awaited = { total: Number.POSITIVE_INFINITY, reached: Promise.withResolvers<void>() };
+
+  /** Use `openFleet`. @param connections to a server that knows of them. */
+  constructor(place: Workplace, options: FleetOptions, connections: readonly Connection[]) {
+    this.#place = place;
+    this.#options = options;
+    this.#connections = connections;
+    for (const connection of connections) this.#work(connection).catch((error) => this.#awaited.reached.reject(error));
+  }
+
+  /**
+   * Resolves when so many states have been executed since the fleet was opened; one caller at a time.
+   *
+   * @throws Error when an answer says that something went wrong.
+   */
+  async untilExecuted(total: number): Promise<void> {
+    this.#awaited = { total, reached: Promise.withResolvers() };
+    if (this.#executed >= total) return;
+    await this.#awaited.reached.promise;
+  }
+
+  /** Hangs up: who is still waiting is never answered. */
+  close(): void {
+    for (const connection of this.#connections) connection.close();
+  }
+
+  async #work(connection: Connection): Promise<void> {
+    const { batchSize, nodes = this.#place.nodes, next } = this.#options;
+    const wish = next === true ? { nodes, batch_size: 1 } : undefined;
+    for (;;) {
+      const held = [...(await this.#place.claim(connection, batchSize, nodes))];
       for (let state = held.pop(); state !== undefined; state = held.pop()) {
-        held.push(...((await place.executed(connection, state, undefined, wish)) ?? []));
-        left -= 1;
-        if (left === 0) allDone.resolve();
+        held.push(...((await this.#place.executed(connection, state, undefined, wish)) ?? []));
+        this.#executed += 1;
+        if (this.#executed === this.#awaited.total) this.#awaited.reached.resolve();
       }
     }
-  };
+  }
+}
+
+/**
+ * Connects a fleet to a server and lets it work. Each connection has been answered before: a server that is busy takes new
+ * ones one after the other, and what it hands to one that was closed meanwhile is lost until its lease ends.
+ */
+export async function openFleet(at: Address, place: Workplace, options: FleetOptions): Promise<Fleet> {
+  const connections = Array.from({ length: options.connections }, () => new Connection(at));
+  await Promise.all(connections.map((connection) => connection.send('GET', '/health')));
+  return new Fleet(place, options, connections);
+}
+
+/** Lets a fleet execute so many states, and hangs up. @throws Error when an answer says that something went wrong. */
+export async function drain(at: Address, place: Workplace, total: number, options: FleetOptions): Promise<void> {
+  const fleet = await openFleet(at, place, options);
   try {
-    for (const connection of connections) work(connection).catch(allDone.reject);
-    await allDone.promise;
+    await fleet.untilExecuted(total);
   } finally {
-    for (const connection of connections) connection.close();
+    fleet.close();
   }
 }
 

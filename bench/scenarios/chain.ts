@@ -1,7 +1,7 @@
 // Throughput: many runs of a chain of ten steps, by a fleet of 64 connections that claims 16 states at a time.
 
 import { absolute, type Goal, type Measured } from '../figures.ts';
-import { chainOf, drain, FLEET, openWorkplace, takesNext, triggerRuns } from '../fleet.ts';
+import { chainOf, FLEET, openFleet, openWorkplace, takesNext, triggerRuns } from '../fleet.ts';
 import { inTurns } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
 import type { BackendName, Server } from '../stage.ts';
@@ -30,13 +30,13 @@ const ESTABLISHED_GOALS: Readonly<Record<BackendName, Goal>> = {
 /** States a second, with the starts of the runs. */
 async function chainRate(server: Server, runs: number, next: boolean): Promise<number> {
   const place = await openWorkplace(server, chainOf(STEPS));
+  const fleet = await openFleet(server, place, { ...FLEET, next });
   const states = runs * STEPS;
-  return ratePerSecond(states, () =>
-    Promise.all([
-      triggerRuns(server, place, runs, FLEET.connections),
-      drain(server, place, states, { ...FLEET, next }),
-    ]),
+  const rate = await ratePerSecond(states, () =>
+    Promise.all([triggerRuns(server, place, runs, FLEET.connections), fleet.untilExecuted(states)]),
   );
+  fleet.close();
+  return rate;
 }
 
 function figuresOf(backend: BackendName, name: string, rates: readonly number[], bare: readonly number[]): Measured[] {

@@ -1,10 +1,9 @@
 // One state goes on in many branches, and a join waits for all of them.
 
 import { Connection } from '../driver.ts';
-import { type BenchVertex, drain, FLEET, nodeOf, openWorkplace, type Workplace } from '../fleet.ts';
+import { type BenchVertex, FLEET, type Fleet, nodeOf, openFleet, openWorkplace, type Workplace } from '../fleet.ts';
 import { inTurns, type Measure } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
-import type { Server } from '../stage.ts';
 import { pairsOf } from '../statistics.ts';
 
 /** To which all others are compared. */
@@ -30,15 +29,26 @@ async function claimOne(place: Workplace, connection: Connection, identifier: st
   return state;
 }
 
+/** Where fan-outs are made: one caller works on what is not a branch, a fleet on the branches. */
+interface Floor {
+  readonly place: Workplace;
+  readonly connection: Connection;
+  readonly fleet: Fleet;
+  /** How many branches have been made so far. */
+  branches: number;
+}
+
 /** From the outputs that make the branches to the claim of the join, in milliseconds. */
-async function fanOutMs(server: Server, place: Workplace, connection: Connection, width: number): Promise<number> {
+async function fanOutMs(floor: Floor, width: number): Promise<number> {
+  const { place, connection, fleet } = floor;
   await place.trigger(connection);
   await place.executed(connection, await claimOne(place, connection, 'root'));
   const spread = await claimOne(place, connection, 'spread');
   const outputs = Array.from({ length: width }, (_, index) => ({ y: `${index}` }));
+  floor.branches += width;
   const beginMs = performance.now();
   await place.executed(connection, spread, outputs);
-  await drain(server, place, width, { ...FLEET, nodes: [nodeOf('branch')] });
+  await fleet.untilExecuted(floor.branches);
   const join = await claimOne(place, connection, 'join');
   const tookMs = performance.now() - beginMs;
   await place.executed(connection, join);
@@ -46,13 +56,11 @@ async function fanOutMs(server: Server, place: Workplace, connection: Connection
 }
 
 /** Microseconds a branch. */
-function costOf(server: Server, place: Workplace, width: number, branches: number): Measure {
+function costOf(floor: Floor, width: number, branches: number): Measure {
   return async () => {
-    const connection = new Connection(server);
     const times = Math.max(1, Math.round(branches / width));
     let sumMs = 0;
-    for (let time = 0; time < times; time += 1) sumMs += await fanOutMs(server, place, connection, width);
-    connection.close();
+    for (let time = 0; time < times; time += 1) sumMs += await fanOutMs(floor, width);
     return (sumMs * 1000) / (times * width);
   };
 }
@@ -64,10 +72,13 @@ export const fanout: Scenario = {
     const { widths, branches } = isSmall ? SMALL : FULL;
     const server = await stage.startServer();
     const place = await openWorkplace(server, VERTICES);
+    const fleet = await openFleet(server, place, { ...FLEET, nodes: [nodeOf('branch')] });
+    const floor: Floor = { place, connection: new Connection(server), fleet, branches: 0 };
     const costs = await inTurns(
       pairs,
-      Object.fromEntries(widths.map((width) => [`${width}`, costOf(server, place, width, branches)])),
+      Object.fromEntries(widths.map((width) => [`${width}`, costOf(floor, width, branches)])),
     );
+    fleet.close();
     const widest = Math.max(...widths);
     return widths
       .filter((width) => width !== NARROW)
