@@ -6,26 +6,49 @@ export interface DueRow {
   readonly due_at: number;
 }
 
+interface HeadRow extends DueRow {
+  readonly node: number;
+}
+
+/** The first due state of each of some nodes that has one: to ask each by itself takes longer than to claim what there is. */
+function headsOf(database: Database, nodes: readonly number[], nowMs: number): readonly HeadRow[] {
+  return database.all<HeadRow>(
+    `SELECT json_each.value AS node, head.key, head.due_at FROM json_each(?) JOIN state AS head ON head.key = (
+       SELECT key FROM state WHERE node = json_each.value AND status = 'CREATED' AND due_at <= ? ORDER BY due_at, key LIMIT 1
+     )`,
+    JSON.stringify(nodes),
+    nowMs,
+  );
+}
+
+/** When the first state of some nodes comes due or did so, in Unix milliseconds; null when none waits. */
+export function firstDueMs(database: Database, nodes: readonly number[]): number | null {
+  const row = database.one<{ due_at: number | null }>(
+    `SELECT min((SELECT due_at FROM state WHERE node = json_each.value AND status = 'CREATED' ORDER BY due_at LIMIT 1)) AS due_at
+     FROM json_each(?)`,
+    JSON.stringify(nodes),
+  );
+  return row?.due_at ?? null;
+}
+
 /** The due states of one node, read from its index some at a time. */
 class DueOfNode {
   readonly #read: (last: DueRow) => DueRow[];
-  readonly #atOnce: number;
   #rows: DueRow[];
   #at = 0;
 
-  constructor(database: Database, node: number, nowMs: number, atOnce: number) {
-    this.#atOnce = atOnce;
+  constructor(database: Database, head: HeadRow, nowMs: number, atOnce: number) {
+    this.#rows = [head];
     this.#read = ({ due_at, key }) =>
       database.all<DueRow>(
         `SELECT key, due_at FROM state
          WHERE node = ? AND status = 'CREATED' AND (due_at, key) > (?, ?) AND due_at <= ? ORDER BY due_at, key LIMIT ?`,
-        node,
+        head.node,
         due_at,
         key,
         nowMs,
         atOnce,
       );
-    this.#rows = this.#read({ due_at: Number.MIN_SAFE_INTEGER, key: 0 });
   }
 
   /** The first one; undefined when there is none any more. */
@@ -39,32 +62,9 @@ class DueOfNode {
     if (last === undefined) return;
     this.#at += 1;
     if (this.#at < this.#rows.length) return;
-    // Fewer than were asked for were all.
-    this.#rows = this.#rows.length < this.#atOnce ? [] : this.#read(last);
+    this.#rows = this.#read(last);
     this.#at = 0;
   }
-}
-
-/** Those of some nodes that have a due state: to ask each by itself takes longer than to claim what there is. */
-function nodesWithDue(database: Database, nodes: readonly number[], nowMs: number): readonly number[] {
-  if (nodes.length < 2) return nodes;
-  const rows = database.all<{ node: number }>(
-    `SELECT asked.value AS node FROM json_each(?) AS asked
-     WHERE EXISTS (SELECT 1 FROM state WHERE node = asked.value AND status = 'CREATED' AND due_at <= ?)`,
-    JSON.stringify(nodes),
-    nowMs,
-  );
-  return rows.map(({ node }) => node);
-}
-
-/** When the first state of some nodes comes due or did so, in Unix milliseconds; null when none waits. */
-export function firstDueMs(database: Database, nodes: readonly number[]): number | null {
-  const row = database.one<{ due_at: number | null }>(
-    `SELECT min((SELECT due_at FROM state WHERE node = asked.value AND status = 'CREATED' ORDER BY due_at LIMIT 1)) AS due_at
-     FROM json_each(?) AS asked`,
-    JSON.stringify(nodes),
-  );
-  return row?.due_at ?? null;
 }
 
 function isEarlier(a: DueRow, b: DueRow | undefined): boolean {
@@ -85,16 +85,17 @@ export function* dueStates(
   nowMs: number,
   limit: number,
 ): Generator<DueRow> {
-  const withDue = nodesWithDue(database, nodes, nowMs);
-  const atOnce = Math.ceil(limit / withDue.length) + 1;
-  const queues = withDue.map((node) => new DueOfNode(database, node, nowMs, atOnce));
-  for (let left = limit; left > 0; left--) {
+  const heads = headsOf(database, nodes, nowMs);
+  const atOnce = Math.ceil(limit / heads.length);
+  const queues = heads.map((head) => new DueOfNode(database, head, nowMs, atOnce));
+  for (let left = limit, taken: DueOfNode | undefined; left > 0; left--) {
+    taken?.next();
     let earliest: DueOfNode | undefined;
     for (const queue of queues) {
       if (queue.first !== undefined && isEarlier(queue.first, earliest?.first)) earliest = queue;
     }
     if (earliest?.first === undefined) return;
+    taken = earliest;
     yield earliest.first;
-    earliest.next();
   }
 }

@@ -78,8 +78,11 @@ export function inputsOf(text: string | null): TextMap | null {
   return text === null ? null : JSON.parse(text);
 }
 
-/** The state in a row. */
-export function stateOf(row: StateRow): StoredState {
+/** What of a row changes with a claim. */
+export type Standing = Pick<StateRow, 'status' | 'claim' | 'lease_until' | 'updated_at'>;
+
+/** The state in a row. @param standing how it stands by now, where that is not what the row says. */
+export function stateOf(row: StateRow, standing: Standing = row): StoredState {
   return {
     id: row.id,
     runId: row.run_id,
@@ -93,14 +96,14 @@ export function stateOf(row: StateRow): StoredState {
     place: placeOf(row.place),
     retryCount: row.retry_count,
     keys: keysOf(row.join_keys),
-    status: row.status,
+    status: standing.status,
     inputs: inputsOf(row.inputs),
     outputs: outputsOf(row.outputs),
     error: row.error,
     dueAtMs: row.due_at,
-    claim: row.claim,
-    leaseExpiresAtMs: row.lease_until,
+    claim: standing.claim,
+    leaseExpiresAtMs: standing.lease_until,
     createdAtMs: row.created_at,
-    updatedAtMs: row.updated_at,
+    updatedAtMs: standing.updated_at,
   };
 }

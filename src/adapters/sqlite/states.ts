@@ -4,7 +4,7 @@
 import { LRUCache } from 'lru-cache';
 import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
-import type { NewState } from '../../domain/state.ts';
+import type { NewState, StoredState } from '../../domain/state.ts';
 import { type Cause, type StateStatus, stepsTo } from '../../domain/status.ts';
 import type {
   Change,
@@ -19,7 +19,7 @@ import type {
 import type { Database } from './database.ts';
 import { dueStates, firstDueMs } from './due-states.ts';
 import { answerQuestion, collectOutputs } from './joins.ts';
-import { inputsOf, keysOf, placeOf, STATE_ROWS, type StateRow, stateOf, storedOutputs } from './state-rows.ts';
+import { keysOf, placeOf, STATE_ROWS, type StateRow, stateOf, storedOutputs } from './state-rows.ts';
 import type { StateTable } from './state-table.ts';
 
 /** Characters in the inputs of states that were claimed and are kept until they are answered, and what else one takes. */
@@ -39,9 +39,10 @@ interface StandingRow {
   readonly join_keys: string | null;
 }
 
-/** A state as it stands once it is claimed. */
-interface ClaimedRow extends StateRow {
-  readonly claim: ClaimToken;
+/** A state that was claimed, and how many characters its inputs have as they are stored. */
+interface Taken {
+  readonly state: StoredState;
+  readonly inputsLength: number;
 }
 
 function standing(database: Database, id: StateId): StandingRow {
@@ -139,12 +140,7 @@ function leaseSecondsOf(database: Database, namespace: string, name: string): nu
 }
 
 /** Puts a due state into a caller's hands. @param key of its row. @param leases what is known by node; adds to it. */
-function claimOne(
-  table: StateTable,
-  key: number,
-  request: ClaimRequest,
-  leases: Map<string, number | null>,
-): ClaimedRow {
+function claimOne(table: StateTable, key: number, request: ClaimRequest, leases: Map<string, number | null>): Taken {
   const { database } = table;
   const { namespace, nowMs, token } = request;
   const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.key = ?`, key);
@@ -156,8 +152,8 @@ function claimOne(
   database.run(sql, token, leaseUntil, nowMs, key);
   const { run: runKey, id: stateId } = row;
   table.noteChange({ runKey, stateId, from: 'CREATED', to: 'QUEUED', cause: 'claim', atMs: nowMs });
-  const claimed = { status: 'QUEUED', claim: token, lease_until: leaseUntil, updated_at: nowMs } as const;
-  return { ...row, ...claimed };
+  const state = stateOf(row, { status: 'QUEUED', claim: token, lease_until: leaseUntil, updated_at: nowMs });
+  return { state, inputsLength: row.inputs?.length ?? 0 };
 }
 
 /** The keys of nodes, each once; of a node without a key there is no state. */
@@ -165,40 +161,41 @@ function nodeKeysOf(table: StateTable, namespace: string, names: readonly string
   return [...new Set(names)].flatMap((name) => table.nodeKeys.find({ namespace, name }) ?? []);
 }
 
-function claim(table: StateTable, request: ClaimRequest): ClaimedRow[] {
+function claim(table: StateTable, request: ClaimRequest): readonly Taken[] {
   const { namespace, nowMs, limit, maxLength } = request;
   const nodes = nodeKeysOf(table, namespace, request.nodeNames);
   const leases = new Map<string, number | null>();
-  const claimed: ClaimedRow[] = [];
+  const claimed: Taken[] = [];
   let length = 0;
   for (const { key } of dueStates(table.database, nodes, nowMs, limit)) {
-    const row = claimOne(table, key, request, leases);
-    claimed.push(row);
-    length += row.inputs?.length ?? 0;
+    const taken = claimOne(table, key, request, leases);
+    claimed.push(taken);
+    length += taken.inputsLength;
     if (length >= maxLength) break;
   }
   return claimed;
 }
 
-function claimedStateOf(row: ClaimedRow): ClaimedState {
+function claimedStateOf(state: StoredState, claim: ClaimToken): ClaimedState {
+  const { id, nodeName, identifier, inputs, createdAtMs, runId, graphName, retryCount, leaseExpiresAtMs } = state;
   return {
-    id: row.id,
-    nodeName: row.node_name,
-    identifier: row.identifier,
-    inputs: inputsOf(row.inputs) ?? {},
-    createdAtMs: row.created_at,
-    runId: row.run_id,
-    graphName: row.graph,
-    retryCount: row.retry_count,
-    claim: row.claim,
-    leaseExpiresAtMs: row.lease_until,
+    id,
+    nodeName,
+    identifier,
+    inputs: inputs ?? {},
+    createdAtMs,
+    runId,
+    graphName,
+    retryCount,
+    claim,
+    leaseExpiresAtMs,
   };
 }
 
 /** Ends a state; where that is done, claims what is due then. */
 function finishAndClaim(table: StateTable, change: Change, follow: Follow, next: ClaimRequest | undefined) {
   const outcome = finish(table, change, follow);
-  return { outcome, rows: outcome.kind === 'done' && next !== undefined ? claim(table, next) : [] };
+  return { outcome, taken: outcome.kind === 'done' && next !== undefined ? claim(table, next) : [] };
 }
 
 /** States in SQLite. */
@@ -206,14 +203,12 @@ export function sqliteStates(table: StateTable): StateStore {
   const { database } = table;
   // As they were claimed, so a lease and a moment of change may be old: only what stays while a state is QUEUED may be read
   // from them, and the guard of each change looks at the row itself.
-  const claimedHere = new LRUCache<StateId, StateRow>({
-    maxSize: CLAIMED_SIZE,
-    sizeCalculation: ({ inputs }) => SIZE_OF_STATE + (inputs?.length ?? 0),
-  });
-  const handOut = (rows: readonly ClaimedRow[]): ClaimedState[] => {
-    for (const row of rows) claimedHere.set(row.id, row);
-    return rows.map(claimedStateOf);
-  };
+  const claimedHere = new LRUCache<StateId, StoredState>({ maxSize: CLAIMED_SIZE });
+  const handOut = (taken: readonly Taken[], token: ClaimToken): ClaimedState[] =>
+    taken.map(({ state, inputsLength }) => {
+      claimedHere.set(state.id, state, { size: SIZE_OF_STATE + inputsLength });
+      return claimedStateOf(state, token);
+    });
   const get: StateStore['get'] = async (id, nodeNamespace) => {
     const row = database.one<StateRow>(`${STATE_ROWS} WHERE state.id = ?`, id);
     const isHere = nodeNamespace === undefined || row?.node_namespace === nodeNamespace;
@@ -224,7 +219,7 @@ export function sqliteStates(table: StateTable): StateStore {
 
     getClaimed: async (id, nodeNamespace) => {
       const known = claimedHere.get(id);
-      return known?.node_namespace === nodeNamespace ? stateOf(known) : get(id, nodeNamespace);
+      return known?.nodeNamespace === nodeNamespace ? known : get(id, nodeNamespace);
     },
 
     parents: async (id) =>
@@ -255,15 +250,15 @@ export function sqliteStates(table: StateTable): StateStore {
 
     collect: async (question) => collectOutputs(database, question),
 
-    claim: async (request) => handOut(await database.write(() => claim(table, request))),
+    claim: async (request) => handOut(await database.write(() => claim(table, request)), request.token),
 
     nextDueMs: async (namespace, nodeNames) => firstDueMs(database, nodeKeysOf(table, namespace, nodeNames)),
 
     finish: async (change, follow, next) => {
-      const { outcome, rows } = await database.write(() => finishAndClaim(table, change, follow, next));
+      const { outcome, taken } = await database.write(() => finishAndClaim(table, change, follow, next));
       claimedHere.delete(change.stateId);
       if (outcome.kind !== 'done' || next === undefined) return outcome;
-      return { ...outcome, claimed: handOut(rows) };
+      return { ...outcome, claimed: handOut(taken, next.token) };
     },
 
     // A change and all that follows from it are one transaction.
@@ -305,7 +300,7 @@ export function sqliteStates(table: StateTable): StateStore {
     leasesEnded: async (atMs, limit) =>
       database
         .all<StateRow>(`${STATE_ROWS} WHERE state.lease_until <= ? ORDER BY state.lease_until LIMIT ?`, atMs, limit)
-        .map(stateOf),
+        .map((row) => stateOf(row)),
 
     nextLeaseEndMs: async () => {
       const sql = 'SELECT lease_until FROM state WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1';
