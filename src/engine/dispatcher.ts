@@ -1,6 +1,8 @@
 // Hands due states to those who ask (invariants 3 and 6). All who ask for the same nodes form a queue that is served by
 // one claim at a time: a state that comes due wakes one queue, not a thousand callers. A queue is served when somebody
-// joins it, when a signal tells of states (also of one that comes due), and by the sweep.
+// joins it, when a signal tells of states (also of one that comes due), and by the sweep. Of queues that are served in the
+// same turn of the event loop the claims are called in the order of who has waited longest in each, so that queues which
+// share a node get their shares of it.
 //
 // Who answers for a state and asks for the next ones gets them past the queues, in the operation of the answer, but only
 // while nobody waits for such states in vain; else it joins its queue behind those who do.
@@ -65,12 +67,20 @@ interface Queue {
   again: boolean;
 }
 
+/** The turn of who has waited longest. */
+function firstTurnIn({ waiters }: Queue): number {
+  const [first] = waiters;
+  return first?.turn ?? Number.POSITIVE_INFINITY;
+}
+
 /** The queues of those who wait for states; one for each process. */
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #queues = new Map<string, Queue>();
-  /** Those in which somebody stays when there is nothing, by node; the one that got states last comes last. */
+  /** Those in which somebody stays when there is nothing, by node. */
   readonly #patient = new NodeIndex<Queue>();
+  /** Those whose next claim is about to be called. */
+  readonly #ready = new Set<Queue>();
   readonly #underWay = new Set<Promise<void>>();
   #isStopped = false;
   #turns = 0;
@@ -199,29 +209,47 @@ export class Dispatcher {
   }
 
   #drop(queue: Queue): void {
-    if (queue.waiters.size > 0 || queue.isServing) return;
-    this.#queues.delete(queue.key);
+    if (queue.waiters.size > 0 || queue.isServing || this.#ready.has(queue)) return;
+    // Another one for the same nodes may have come since this one was dropped.
+    if (this.#queues.get(queue.key) === queue) this.#queues.delete(queue.key);
   }
 
+  /** Has the queue's next claim called in this turn. */
   #serve(queue: Queue): void {
     if (queue.isServing) {
       queue.again = true;
       return;
     }
-    queue.isServing = true;
-    this.#track(this.#serveAll(queue));
+    // Behind what else has ended with the same commit, so that the order of the claims is that of the queues.
+    if (this.#ready.size === 0) this.#track(Promise.resolve().then(() => this.#serveReady()));
+    this.#ready.add(queue);
   }
 
-  async #serveAll(queue: Queue): Promise<void> {
+  #serveReady(): void {
+    const queues = [...this.#ready].sort((a, b) => firstTurnIn(a) - firstTurnIn(b));
+    this.#ready.clear();
+    for (const queue of queues) {
+      queue.isServing = true;
+      this.#track(this.#serveOnce(queue));
+    }
+  }
+
+  async #serveOnce(queue: Queue): Promise<void> {
+    await this.#orFail(queue, () => this.#claimFor(queue));
+    queue.isServing = false;
+    if (queue.again) this.#serve(queue);
+    // The next claim does not wait for this.
+    else await this.#orFail(queue, () => this.#askForWakeUp(queue));
+    this.#drop(queue);
+  }
+
+  /** Does something for those who wait; where that fails, they are told. */
+  async #orFail(queue: Queue, act: () => Promise<void>): Promise<void> {
     try {
-      await this.#serveUntilDry(queue);
+      await act();
     } catch (error) {
       for (const waiter of queue.waiters) waiter.fail(error);
     }
-    queue.isServing = false;
-    // Somebody may have come after the last look at `again`.
-    if (queue.again) this.#serve(queue);
-    else this.#drop(queue);
   }
 
   #track(work: Promise<void>): void {
@@ -229,22 +257,15 @@ export class Dispatcher {
     void work.then(() => this.#underWay.delete(work));
   }
 
-  async #serveUntilDry(queue: Queue): Promise<void> {
-    for (;;) {
-      queue.again = false;
-      if (queue.wanted === 0) return;
-      const limit = Math.min(queue.wanted, this.#parts.limits.maxBatchSize);
-      const nextTurn = this.#turns;
-      const states = await this.#claim(queue, limit);
-      this.#handOut(queue, states);
-      // Fewer than asked for may be all that fits into one claim.
-      const isDry = states.length === 0;
-      if (isDry) this.#sendAway(queue, nextTurn);
-      if (isDry && !queue.again) {
-        await this.#askForWakeUp(queue);
-        if (!queue.again) return;
-      }
-    }
+  async #claimFor(queue: Queue): Promise<void> {
+    queue.again = false;
+    if (queue.wanted === 0) return;
+    const nextTurn = this.#turns;
+    const states = await this.#claim(queue, Math.min(queue.wanted, this.#parts.limits.maxBatchSize));
+    this.#handOut(queue, states);
+    // Fewer than asked for may be all that fits into one claim.
+    if (states.length > 0) queue.again = true;
+    else this.#sendAway(queue, nextTurn);
   }
 
   /** There is nothing for who came before a turn: who does not stay has its answer, the others wait in vain from now on. */
@@ -279,7 +300,6 @@ export class Dispatcher {
   /** Gives claimed states to those who wait, in their order; what nobody is there for any more goes back. */
   #handOut(queue: Queue, states: readonly ClaimedState[]): void {
     let from = 0;
-    if (states.length > 0) this.#patient.moveBack(queue);
     for (const waiter of queue.waiters) {
       if (from >= states.length) return;
       waiter.answer(states.slice(from, from + waiter.batchSize));

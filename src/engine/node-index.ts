@@ -11,10 +11,9 @@ function keyOf(namespace: string, nodeName: string): string {
 
 /** Finds by nodes what is about any of them, without a look at the rest. */
 export class NodeIndex<Item extends OfNodes> {
-  /** In the order in which they were added. */
   readonly #itemsOf = new Map<string, Set<Item>>();
 
-  /** Adds an item behind all others; one that is there stays where it is. */
+  /** Adds an item, if it is not there. */
   add(item: Item): void {
     for (const name of item.nodeNames) {
       const key = keyOf(item.namespace, name);
@@ -30,14 +29,6 @@ export class NodeIndex<Item extends OfNodes> {
       const key = keyOf(item.namespace, name);
       const items = this.#itemsOf.get(key);
       if (items?.delete(item) && items.size === 0) this.#itemsOf.delete(key);
-    }
-  }
-
-  /** Moves an item behind all others, if it is there. */
-  moveBack(item: Item): void {
-    for (const name of item.nodeNames) {
-      const items = this.#itemsOf.get(keyOf(item.namespace, name));
-      if (items !== undefined && items.size > 1 && items.delete(item)) items.add(item);
     }
   }
 

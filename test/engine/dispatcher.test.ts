@@ -8,6 +8,7 @@ import { triggerRun } from '../../src/engine/trigger-run.ts';
 import type { World } from '../../src/engine/world.ts';
 import type { ClaimedState } from '../../src/ports/store.ts';
 import { callOf, claim, claimOne, execute, fail, givenGraph, NS, start, summaryOf, vertex } from '../support/graphs.ts';
+import { range } from '../support/random.ts';
 import { openWorld } from '../support/world.ts';
 
 interface Poll {
@@ -243,4 +244,57 @@ test('polls for several nodes and polls for one of them take turns, however many
   }
   await Promise.all(polls);
   assert.deepEqual(took, ['one', 'several', 'one', 'several', 'one', 'several']);
+});
+
+test('who comes while the queue of others who left is still being closed is found by the sweep', async (t) => {
+  const { world, close } = await openWorld({ settings: { sweepSeconds: 600 } });
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  const asked = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<null>();
+  const nextDue = t.mock.method(world.store.states, 'nextDueMs', () => {
+    asked.resolve();
+    return told.promise;
+  });
+  const early = poll(world, ['a'], 60_000);
+  await asked.promise;
+  early.leave();
+  assert.deepEqual(await early.states, []);
+  const late = poll(world, ['a'], 60_000);
+  await claim(world, ['nothing']);
+  told.resolve(null);
+  await claim(world, ['nothing']);
+  nextDue.mock.restore();
+  t.mock.method(world.signal, 'publish', () => {});
+  await start(world);
+  world.dispatcher.wakeAll();
+  assert.equal((await late.states).length, 1);
+});
+
+test('a poll for one node gets its share beside many for several, when states are scarce', async (t) => {
+  const { world, close } = await openWorld();
+  t.after(close);
+  const [workers, runs, steps] = [20, 10, 60];
+  const chain = range(steps).map((step) => {
+    return vertex(`step ${step}`, step + 1 < steps ? [`step ${step + 1}`] : [], { nodeName: 'b' });
+  });
+  await givenGraph(world, chain);
+  for (let run = 0; run < runs; run += 1) await start(world);
+  let left = runs * steps;
+  const allDone = new AbortController();
+  const work = async (nodeNames: readonly string[]): Promise<number> => {
+    let executed = 0;
+    for (;;) {
+      const call = { namespace: NS, nodeNames, batchSize: 1, waitMs: 60_000, gone: allDone.signal };
+      const [state] = await claimStates(world, call);
+      if (state === undefined) return executed;
+      await executeState(world, callOf(state), [{}]);
+      executed += 1;
+      left -= 1;
+      if (left === 0) allDone.abort();
+    }
+  };
+  const [, alone = 0] = await Promise.all([Promise.all(range(workers).map(() => work(['b', 'z']))), work(['b'])]);
+  const share = (runs * steps) / (workers + 1);
+  assert.ok(alone > share / 2, `${alone} states, where ${share.toFixed(0)} are its share`);
 });
