@@ -51,6 +51,16 @@ const PASSING_CODES: ReadonlySet<unknown> = new Set([
 /** Those of them with which a server says that it is primary no more, and made nothing of the call. */
 const STEPPED_DOWN: ReadonlySet<unknown> = new Set([91, 189, 10_107, 11_600, 11_602, 13_435, 13_436]);
 
+/**
+ * How the driver names the end of calls on a server that stands still: of the first, whose time ran out, and of all others
+ * with it. To wait for it a second time would take too long.
+ */
+const STANDS_STILL: ReadonlySet<string> = new Set([
+  'MongoNetworkTimeoutError',
+  'MongoPoolClearedError',
+  'PoolClearedOnNetworkError',
+]);
+
 /** What the system says of a connection that broke; the driver lets some of it through as it is. */
 const BROKEN_CONNECTION: ReadonlySet<unknown> = new Set(['EPIPE', 'ECONNRESET', 'ECONNREFUSED', 'ETIMEDOUT']);
 
@@ -72,12 +82,12 @@ export function isPassing(error: unknown): error is Error {
 
 /** Whether a call failed because a connection broke, or the primary changed: another one may be there already. */
 function isWayLost(error: unknown): boolean {
-  const { MongoBulkWriteError, MongoNetworkError, MongoNetworkTimeoutError, MongoServerError } = mongoose.mongo;
+  const { MongoBulkWriteError, MongoNetworkError, MongoServerError } = mongoose.mongo;
   // What failed a group as a whole comes wrapped.
   if (error instanceof MongoBulkWriteError && error.errorResponse instanceof Error)
     return isWayLost(error.errorResponse);
   if (error instanceof MongoServerError) return STEPPED_DOWN.has(error.code);
-  return error instanceof MongoNetworkError && !(error instanceof MongoNetworkTimeoutError);
+  return error instanceof MongoNetworkError && !STANDS_STILL.has(error.name);
 }
 
 /** The error for a call that the database did not answer. */

@@ -2,6 +2,7 @@
 // are taken away behind the answers, and those of one moment together. Whoever dies before leaves a mark whose promise is
 // kept already, and somebody finds that out in a sweep. Who reads here what a mark changes waits for it.
 
+import { setTimeout as pause } from 'node:timers/promises';
 import type { mongo } from 'mongoose';
 import { gather } from './gather.ts';
 
@@ -10,6 +11,13 @@ const GROUP = { items: 500, size: Number.POSITIVE_INFINITY, atOnce: 1 } as const
 
 /** Marks that may be going before those who leave more have to wait for them: the queue has an end. */
 const MOST_GOING = 2000;
+
+/** How long somebody waits for marks at most, in milliseconds: a server that stands still must not be waited for twice. */
+const LONGEST_WAIT_MS = 1000;
+
+async function soon(gone: Promise<unknown>): Promise<void> {
+  await Promise.race([gone, pause(LONGEST_WAIT_MS, undefined, { ref: false })]);
+}
 
 /** A document that has a mark, and what taking that away comes to. */
 export interface Marked<Document> {
@@ -24,7 +32,7 @@ export interface Marked<Document> {
 export interface Marks<Document> {
   /** Takes a mark away. Resolves when it is gone. */
   clear(marked: Marked<Document>): Promise<void>;
-  /** Resolves when the mark of a document is gone, if it is being taken away, or has turned out to stay. */
+  /** Resolves when the mark of a document is gone, if it is being taken away, or will not be so soon. */
   settledOf(id: string): Promise<void>;
   /** The same for all marks that are being taken away. */
   settled(): Promise<void>;
@@ -63,7 +71,7 @@ export function marksOf<Document extends Identified>(collection: mongo.Collectio
   }, GROUP);
 
   const settled = async () => {
-    await Promise.all(going.values());
+    if (going.size > 0) await soon(Promise.all(going.values()));
   };
 
   return {
@@ -77,7 +85,10 @@ export function marksOf<Document extends Identified>(collection: mongo.Collectio
       going.set(marked.id, gone);
       return cleared;
     },
-    settledOf: async (id) => going.get(id),
+    settledOf: async (id) => {
+      const gone = going.get(id);
+      if (gone !== undefined) await soon(gone);
+    },
     settled,
     room: async () => (going.size > MOST_GOING ? settled() : undefined),
   };
