@@ -7,7 +7,7 @@
 //   itself, which lets go of them last.
 // - Keys are let go one by one, the innermost join first, and after each the join is asked for: an inner join that comes
 //   holds the outer keys before those are let go.
-// - The mark goes last. Whoever finds it repeats all of this with the same plan.
+// - The mark goes last, behind the answer (marks.ts). Whoever finds it repeats all of this with the same plan.
 
 import type { StateId } from '../../domain/ids.ts';
 import type { JoinQuestion } from '../../domain/plan-next.ts';
@@ -158,37 +158,35 @@ function holdsAll({ identity, change, follow }: Promised): Record<string, unknow
   return { holds: first };
 }
 
-/** Ends a state, all that follows from it being stored; without questions this is the last step. */
+/** Ends a state that holds keys, all that follows from it being stored: the joins are asked for only then. */
 async function endSelf(database: Database, promised: Promised): Promise<void> {
-  const { identity, change, follow, mark } = promised;
+  const { identity, change, mark } = promised;
   const { id, namespace } = identity;
-  if (follow.questions.length > 0) {
-    const holds = listUpdate('holds', holdsAtEnd(promised));
-    await database.states.update({
-      filter: { _id: id, namespace, 'todo.mark': mark, ...holdsAll(promised) },
-      update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset },
-    });
-  } else await clearMark(database, promised);
-}
-
-/** Ends a state behind which nothing is left to be done. */
-async function clearMark(database: Database, { identity, change, mark }: Promised): Promise<void> {
-  const holds = listUpdate('holds', change.held.map(textOfKey));
+  const holds = listUpdate('holds', holdsAtEnd(promised));
   await database.states.update({
-    filter: { _id: identity.id, namespace: identity.namespace, 'todo.mark': mark },
-    update: {
-      $set: { status: change.to, counted: classOf(change.to), ...holds.$set },
-      $unset: { todo: 1, ...holds.$unset },
-    },
+    filter: { _id: id, namespace, 'todo.mark': mark, ...holdsAll(promised) },
+    update: { $set: { status: change.to, ...holds.$set }, $unset: holds.$unset },
   });
 }
 
-/**
- * Stores all that follows from a promised change and takes its mark away.
- *
- * @returns the states that came into being.
- */
-export async function followUp(database: Database, joins: Joins, promised: Promised): Promise<readonly NewState[]> {
+/** Ends a state behind which nothing is left to be done. */
+function clearMark(database: Database, { identity, change, mark }: Promised): Promise<void> {
+  const { id, namespace } = identity;
+  const holds = listUpdate('holds', change.held.map(textOfKey));
+  const $set = { status: change.to, counted: classOf(change.to), ...holds.$set };
+  return database.stateMarks.clear({ id, namespace, mark, update: { $set, $unset: { todo: 1, ...holds.$unset } } });
+}
+
+/** What a follow-up came to. */
+export interface FollowedUp {
+  /** The states that came into being. */
+  readonly created: readonly NewState[];
+  /** Resolves when the mark is gone, for those who must know; all else is stored already. */
+  readonly cleared: Promise<void>;
+}
+
+/** Stores all that follows from a promised change, and begins to take its mark away. */
+export async function followUp(database: Database, joins: Joins, promised: Promised): Promise<FollowedUp> {
   const { identity, change, follow } = promised;
   const { id, namespace, ...facts } = identity;
   const { atMs } = change;
@@ -207,7 +205,7 @@ export async function followUp(database: Database, joins: Joins, promised: Promi
   const questions = questionsBy(follow, id);
   if (!endsAtOnce(follow)) {
     await Promise.all([
-      endSelf(database, promised),
+      follow.questions.length > 0 ? endSelf(database, promised) : undefined,
       ...owners.map((owner) => endOwner(database, owner, questions.get(owner.state.id) ?? [], atMs)),
     ]);
   }
@@ -220,7 +218,6 @@ export async function followUp(database: Database, joins: Joins, promised: Promi
   );
   const holder = { id, namespace, isFirstGone: questions.size <= 1 };
   const ofSelf = await letGoAndAsk(context, holder, questions.get(id) ?? [], change.held);
-  if (follow.questions.length > 0) await clearMark(database, promised);
   const stored = follow.states.map(({ state }) => state).filter((state) => isNew.has(state.id));
-  return [...stored, ...ofOwners.flat(), ...ofSelf];
+  return { created: [...stored, ...ofOwners.flat(), ...ofSelf], cleared: clearMark(database, promised) };
 }

@@ -7,6 +7,7 @@ import type { GraphDefinition, GraphName } from '../../domain/graph.ts';
 import { nodesUsedBy } from '../../domain/validate-nodes.ts';
 import { type GraphStore, keysIn, type Slot, type StoredGraph } from '../../ports/store.ts';
 import { type Database, isDuplicate, portionsOf, refuseTooLarge } from './database.ts';
+import { gather } from './gather.ts';
 import { mongoSecrets } from './graph-secrets.ts';
 import { keyOfNode } from './nodes.ts';
 import { collectionOf, type GraphDocument, type GraphVersionDocument } from './schema.ts';
@@ -17,6 +18,9 @@ const CACHED_LENGTH = 16 * 1024 * 1024;
 
 /** Nodes that one query asks for. */
 const NODES_AT_ONCE = 200;
+
+/** Calls that one read of a graph answers. */
+const READS = { items: 500, size: Number.POSITIVE_INFINITY, atOnce: 2 } as const;
 
 type Texts = Pick<GraphVersionDocument, 'definition' | 'secrets'>;
 type GraphMeta = Omit<GraphDocument, 'definition' | 'uses' | 'firings'>;
@@ -203,16 +207,29 @@ export function mongoGraphs({ models }: Database): GraphStore {
     }
   };
 
+  const readGraph = async (name: GraphName): Promise<StoredGraph | null> => {
+    const { namespace } = name;
+    // The definition is large, and known already.
+    const document = await graphs
+      .findOne({ _id: keyOfGraph(name), namespace })
+      .select({ firings: 0, definition: 0, uses: 0 })
+      .lean<GraphMeta>();
+    return document === null ? null : graphIn(document, await definitionOf(name, document.version));
+  };
+
+  // Every start of a run comes here. A read that begins after all who share it have asked is as new as each of theirs.
+  const get = gather<GraphName, StoredGraph | null>(async (names) => {
+    const reads = new Map<string, Promise<StoredGraph | null>>();
+    const found = names.map((name) => {
+      const read = reads.get(keyOfGraph(name)) ?? readGraph(name);
+      reads.set(keyOfGraph(name), read);
+      return read;
+    });
+    return (await Promise.all(found)).map((result) => ({ ok: true, result }));
+  }, READS);
+
   return {
-    get: async (name) => {
-      const { namespace } = name;
-      // Every start of a run comes here; the definition is large, and known already.
-      const document = await graphs
-        .findOne({ _id: keyOfGraph(name), namespace })
-        .select({ firings: 0, definition: 0, uses: 0 })
-        .lean<GraphMeta>();
-      return document === null ? null : graphIn(document, await definitionOf(name, document.version));
-    },
+    get,
 
     list: async (namespace) => {
       const found = await graphs.find({ namespace }).sort({ name: 1 }).select({ firings: 0 }).lean<GraphDocument[]>();

@@ -37,6 +37,11 @@ export function runDocumentOf(run: NewRun, root: NewState, cause: Cause): RunDoc
   };
 }
 
+/** Takes the root state, which is stored, out of a run's document. */
+function clearMark(database: Database, { _id: id, namespace }: RunDocument): Promise<void> {
+  return database.runMarks.clear({ id, namespace, update: { $unset: { todo: 1 } } });
+}
+
 /**
  * Stores the root state that a run's document carries, and takes it out of there.
  *
@@ -46,7 +51,7 @@ export async function completeRun(database: Database, run: RunDocument): Promise
   if (run.todo === undefined) return null;
   const { root } = run.todo;
   const isNew = await database.states.insert(root);
-  await database.runs.update({ filter: { _id: run._id, namespace: run.namespace }, update: { $unset: { todo: 1 } } });
+  await clearMark(database, run);
   return isNew ? root : null;
 }
 
@@ -111,6 +116,14 @@ async function orLater(work: Promise<unknown>): Promise<void> {
   }
 }
 
+/** Stores the root state of a new run. The mark goes behind the answer: a sweep that finds it tells what keeps it. */
+async function storeRoot(database: Database, run: RunDocument): Promise<void> {
+  if (run.todo === undefined) return;
+  await database.states.insert(run.todo.root);
+  clearMark(database, run).catch(() => {});
+  await database.runMarks.room();
+}
+
 async function create(
   database: Database,
   run: RunDocument,
@@ -118,7 +131,7 @@ async function create(
 ): Promise<'done' | 'conflict'> {
   if (idempotency === null) {
     await database.runs.insert(run);
-    await orLater(completeRun(database, run));
+    await orLater(storeRoot(database, run));
     return 'done';
   }
   const kept = await keepKey(database, run, idempotency);
@@ -228,6 +241,7 @@ export function mongoRuns(database: Database): RunStore {
     },
 
     page: async (namespace, page, size) => {
+      await Promise.all([database.stateMarks.settled(), database.runMarks.settled()]);
       const [total, found] = await Promise.all([
         runs.countDocuments({ namespace }),
         runs

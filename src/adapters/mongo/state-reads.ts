@@ -63,6 +63,7 @@ export interface StateReads {
 
 /** Reads of states in MongoDB. */
 export function mongoStateReads(database: Database, identities: Identities): StateReads {
+  const { stateMarks } = database;
   const { states, runs } = database.models;
   const claimedHere = new LRUCache<StateId, StateDocument>({
     maxSize: CLAIMED_SIZE,
@@ -91,12 +92,14 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
 
   const ofStore: OfStore = {
     get: async (id, nodeNamespace) => {
+      await stateMarks.settledOf(id);
       const document = await read({ id, namespace: nodeNamespace });
       return document === null ? null : stateOf(document);
     },
 
     getClaimed: async (id, nodeNamespace) => {
       const known = claimedHere.get(id);
+      if (known === undefined) await stateMarks.settledOf(id);
       const document = known?.namespace === nodeNamespace ? known : await read({ id, namespace: nodeNamespace });
       return document === null || document === undefined ? null : stateOf(document);
     },
@@ -133,6 +136,7 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
     },
 
     unfinishedOf: async (id) => {
+      await stateMarks.settledOf(id);
       const { namespace } = await identities.of(id);
       const found = await states
         .findOne({ _id: id, namespace, 'todo.atMs': trusted({ $exists: true }) })
@@ -160,6 +164,7 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
     },
 
     ofRun: async (namespace, runId) => {
+      await stateMarks.settled();
       const run = await runs
         .findOne({ _id: runId, namespace })
         .select({ graph: 1, spaces: 1 })

@@ -106,6 +106,7 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): Mo
   const claims = mongoClaims({ database, leases, onClaimed: reads.keepClaimed });
 
   const standOf = async ({ id, namespace }: Identity): Promise<{ status: StateStatus; isMarked: boolean }> => {
+    await database.stateMarks.settledOf(id);
     const found = await states
       .findOne({ _id: id, namespace })
       .hint(BY_ID)
@@ -119,23 +120,28 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): Mo
     return { kind: 'conflict', status: (await standOf(identity)).status };
   };
 
-  /** Does what is promised already: what keeps it from being done now is no fault of the caller. */
-  const orLater = async (id: StateId, work: () => Promise<unknown>): Promise<boolean> => {
+  /** Does what is promised already: what keeps it from being done now is no fault of the caller. Null: it is left for later. */
+  const attempt = async <Result>(id: StateId, work: () => Promise<Result>): Promise<Result | null> => {
     try {
-      await work();
-      return true;
+      return await work();
     } catch (error) {
       if (!isPassing(error)) log.error(error, `following up the change of state ${id}`);
-      return false;
+      return null;
     }
   };
 
+  const orLater = async (id: StateId, work: () => Promise<unknown>): Promise<boolean> => {
+    const done = await attempt(id, () => work().then(() => true));
+    return done ?? false;
+  };
+
   const complete = async (promised: Promised): Promise<Outcome> => {
-    let outcome: Outcome = { kind: 'promised' };
-    await orLater(promised.identity.id, async () => {
-      outcome = { kind: 'done', created: await followUp(database, joins, promised) };
-    });
-    return outcome;
+    const { id } = promised.identity;
+    const followedUp = await attempt(id, () => followUp(database, joins, promised));
+    if (followedUp === null) return { kind: 'promised' };
+    void orLater(id, () => followedUp.cleared);
+    await database.stateMarks.room();
+    return { kind: 'done', created: followedUp.created };
   };
 
   const finish = async (change: Change, follow: Follow): Promise<Outcome> => {
@@ -167,7 +173,10 @@ export function mongoStates({ database, leases, log, newMark }: StatesParts): Mo
 
     resume: async ({ state, mark }, change, follow) => {
       const identity = await identities.of(state.id);
-      return complete({ identity, change, follow, mark });
+      const promised: Promised = { identity, change, follow, mark };
+      const followedUp = await attempt(state.id, () => followUp(database, joins, promised));
+      if (followedUp === null || !(await orLater(state.id, () => followedUp.cleared))) return { kind: 'promised' };
+      return { kind: 'done', created: followedUp.created };
     },
 
     isRetried: async (id, fanoutId) => {

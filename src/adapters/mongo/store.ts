@@ -109,6 +109,7 @@ function storeOn(database: Database, clock: DatabaseClock, log: Log): Store {
     },
     close: async () => {
       clock.stop();
+      await Promise.all([database.stateMarks.settled(), database.runMarks.settled()]);
       await connection.close();
     },
   };

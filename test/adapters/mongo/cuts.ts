@@ -2,6 +2,7 @@
 import { KnownError } from '../../../src/domain/errors.ts';
 import { startMongo } from '../../support/backends.ts';
 import { startCuttingProxy } from '../../support/cutting-proxy.ts';
+import { NS } from '../../support/graphs.ts';
 import { manualClock } from '../../support/manual-clock.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
 import type { Scope } from '../../support/server-process.ts';
@@ -93,6 +94,8 @@ export async function cutOff({ database, port, scope, waitFor }: Place, { given 
     'first',
   );
   const call = await given(first);
+  // Waits for what goes on behind the answers of what was given, so that only the call's own writes count.
+  await first.world.store.runs.page(NS, 1, 1);
   proxy.reset();
   let isCut = false;
   const cutting =

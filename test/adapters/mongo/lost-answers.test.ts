@@ -1,0 +1,50 @@
+// The way to MongoDB breaks after a write was made and before its answer is there, and is whole again at once, as when the
+// primary of a replica set changes: who asked hears what has happened, and it has happened once (2, 4, 12).
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { StateDocument } from '../../../src/adapters/mongo/schema.ts';
+import { openMongo } from '../../../src/adapters/mongo/store.ts';
+import { systemClock } from '../../../src/adapters/system/clock.ts';
+import { startClaimed, statusesOf } from '../../contracts/store/opened.ts';
+import { backendsSkip, startMongo } from '../../support/backends.ts';
+import { type CuttingProxy, startCuttingProxy } from '../../support/cutting-proxy.ts';
+import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
+import { changeTo, followedBy, newState, SPACE } from '../../support/records.ts';
+import { suiteScope } from '../../support/server-process.ts';
+
+describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own: true }) }, () => {
+  let database: TestDatabase;
+  let proxy: CuttingProxy;
+  // Before the scope, whose end is that of the server.
+  after(() => database.close());
+  const scope = suiteScope();
+  before(async () => {
+    const { uri, port } = await startMongo(scope, { own: true });
+    database = await openTestDatabase(uri);
+    proxy = await startCuttingProxy(scope, port);
+  });
+
+  test('a change that was made is told as made, and all follows from it', async (t) => {
+    const uri = `mongodb://127.0.0.1:${proxy.port}/?directConnection=true`;
+    const log = { error: () => {} };
+    const { store } = await openMongo({ uri, databaseName: database.name, clock: systemClock, log });
+    t.after(() => store.close());
+    const { run, root } = await startClaimed(store, 'lost');
+    // Waits for what the start writes behind its answer, so that the next write is the first of the change.
+    await store.runs.page(SPACE, 1, 1);
+    const cut = proxy.cutAfter(1).then(() => proxy.open());
+    const follower = newState('lost/next');
+    const outcome = await store.states.finish(changeTo('SUCCESS', root.id), followedBy([follower]));
+    await cut;
+    assert.equal(outcome.kind, 'done');
+    const statuses = [`${root.identifier} SUCCESS`, `${follower.identifier} CREATED`].sort();
+    assert.equal(await statusesOf(store, run.id), statuses.join(', '));
+    const states = database.connection.collection<StateDocument>('state_manager_states');
+    const stored = await states.findOne({ _id: root.id });
+    assert.deepEqual(
+      stored?.changes.map(({ to }) => to),
+      ['CREATED', 'QUEUED', 'EXECUTED', 'SUCCESS'],
+    );
+  });
+});
