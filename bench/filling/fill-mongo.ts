@@ -13,6 +13,9 @@ const COLLECTIONS = /^state_manager_/;
 /** Runs of one insert. */
 const AT_ONCE = 2000;
 
+/** How long after each other the runs came. */
+const APART_MS = 100;
+
 /** The digits of a state's id that tell when it was made. */
 const TIME_DIGITS = 8;
 
@@ -43,13 +46,18 @@ async function templatesOf(database: mongoose.mongo.Db, ids: readonly string[]):
   return found;
 }
 
-/** Gives a text with the ids of the original those of a new run. */
-function renamer({ runId, stateIds }: Original): (text: string) => mongoose.mongo.Document {
+/** Gives a text with the ids of the original those of a new run. @param ageMs how long before the original it came. */
+function renamer({ runId, stateIds }: Original, ageMs: number): (text: string) => mongoose.mongo.Document {
   const names: readonly (readonly [string, string])[] = [
     [runId, cryptoIds().runId(Date.now())],
     ...stateIds.map((id) => [id, `${id.slice(0, TIME_DIGITS)}${randomBytes(8).toString('hex')}`] as const),
   ];
-  return (text) => JSON.parse(names.reduce((renamed, [from, to]) => renamed.replaceAll(from, to), text));
+  return (text) => {
+    const copy: mongoose.mongo.Document = JSON.parse(
+      names.reduce((renamed, [from, to]) => renamed.replaceAll(from, to), text),
+    );
+    return 'createdAtMs' in copy ? { ...copy, createdAtMs: copy.createdAtMs - ageMs } : copy;
+  };
 }
 
 /**
@@ -62,7 +70,9 @@ export async function fillMongo(uri: string, database: string, original: Origina
   try {
     const templates = await templatesOf(client.db(database), [original.runId, ...original.stateIds]);
     for (let left = runs; left > 0; left -= AT_ONCE) {
-      const renamers = Array.from({ length: Math.min(left, AT_ONCE) }, () => renamer(original));
+      const renamers = Array.from({ length: Math.min(left, AT_ONCE) }, (_, index) =>
+        renamer(original, (left - index) * APART_MS),
+      );
       for (const { collection, text } of templates)
         await collection.insertMany(
           renamers.map((rename) => rename(text)),

@@ -31,10 +31,10 @@ async function work(database: Database, beforeMs: number): Promise<readonly (() 
       .lean<Pick<GraphDocument, '_id' | 'namespace' | 'name' | 'firings'>[]>(),
   ]);
   return [
-    ...keys.map((key) => () => completeKey(database, key)),
+    ...keys.map((key) => () => completeKey(database, key, 'later')),
     ...started.map((run) => () => completeRun(database, run)),
     ...retries.map((retry) => () => completeRetry(database, retry)),
-    ...firing.flatMap((graph) => graph.firings.map((one) => () => completeFiring(database, graph, one))),
+    ...firing.flatMap((graph) => graph.firings.map((one) => () => completeFiring(database, graph, one, 'later'))),
   ];
 }
 

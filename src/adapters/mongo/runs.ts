@@ -10,8 +10,10 @@ import type { GraphName } from '../../domain/graph.ts';
 import type { RunId } from '../../domain/ids.ts';
 import type { NewState } from '../../domain/state.ts';
 import type { Cause, RunCounts, StatusClass } from '../../domain/status.ts';
+import type { Clock } from '../../ports/clock.ts';
 import type { IdempotencyKey, NewRun, RunStore } from '../../ports/store.ts';
 import { type Database, isDuplicate, isPassing, portionsOf, refuseTooLarge } from './database.ts';
+import { forgetTotal, totalOfRuns } from './run-totals.ts';
 import type { IdempotencyDocument, RunDocument, StateDocument } from './schema.ts';
 import { documentOf, factsOfRun, within } from './state-documents.ts';
 import { trusted } from './trusted.ts';
@@ -56,16 +58,34 @@ export async function completeRun(database: Database, run: RunDocument): Promise
 }
 
 /** Stores a run, or completes the one of this id that is there. Returns the root state if it came into being. */
-export async function storeRun(database: Database, run: RunDocument): Promise<StateDocument | null> {
+async function storeRun(database: Database, run: RunDocument): Promise<StateDocument | null> {
   if (await database.runs.insert(run)) return completeRun(database, run);
   const stored = await database.models.runs.findOne({ _id: run._id, namespace: run.namespace }).lean<RunDocument>();
   return stored === null ? null : completeRun(database, stored);
 }
 
+/** When a promised run is stored: by the call that promised it, or by whoever finds the promise. */
+export type Completion = 'at once' | 'later';
+
+/** Stores a run that was promised: by what promises it as long as that is there. Returns the root state if it came into being. */
+export async function storePromisedRun(
+  database: Database,
+  run: RunDocument,
+  completion: Completion,
+): Promise<StateDocument | null> {
+  const root = await storeRun(database, run);
+  if (completion === 'later') await forgetTotal(database, run.namespace);
+  return root;
+}
+
 /** Stores the run that an idempotency key carries. Returns the root state if it came into being. */
-export async function completeKey(database: Database, key: IdempotencyDocument): Promise<StateDocument | null> {
+export async function completeKey(
+  database: Database,
+  key: IdempotencyDocument,
+  completion: Completion,
+): Promise<StateDocument | null> {
   if (key.todo === undefined) return null;
-  const root = await storeRun(database, key.todo.run);
+  const root = await storePromisedRun(database, key.todo.run, completion);
   await database.models.idempotencyKeys.updateOne(
     { _id: key._id, namespace: key.namespace, run: key.run },
     { $unset: { todo: 1 } },
@@ -136,7 +156,7 @@ async function create(
   }
   const kept = await keepKey(database, run, idempotency);
   if (kept === null) return 'conflict';
-  await orLater(completeKey(database, kept));
+  await orLater(completeKey(database, kept, 'at once'));
   return 'done';
 }
 
@@ -213,8 +233,8 @@ async function countsOf(database: Database, runs: readonly RunDocument[]): Promi
   );
 }
 
-/** Runs in MongoDB. */
-export function mongoRuns(database: Database): RunStore {
+/** Runs in MongoDB. @param clock the database's. */
+export function mongoRuns(database: Database, clock: Clock): RunStore {
   const { runs, idempotencyKeys, graphs, nodes } = database.models;
   return {
     create: (run, root, cause, idempotency) => {
@@ -227,7 +247,7 @@ export function mongoRuns(database: Database): RunStore {
       const _id = idOfKey({ namespace, name }, key);
       const kept = await idempotencyKeys.findOne({ _id, namespace }).lean<IdempotencyDocument>();
       if (kept === null) return null;
-      await completeKey(database, kept);
+      await completeKey(database, kept, 'later');
       return kept.usedAtMs >= notBeforeMs ? { fingerprint: kept.fingerprint, runId: kept.run } : null;
     },
 
@@ -243,7 +263,7 @@ export function mongoRuns(database: Database): RunStore {
     page: async (namespace, page, size) => {
       await Promise.all([database.stateMarks.settled(), database.runMarks.settled()]);
       const [total, found] = await Promise.all([
-        runs.countDocuments({ namespace }),
+        totalOfRuns(database, namespace, clock),
         runs
           .find({ namespace })
           .sort({ createdAtMs: -1, _id: -1 })

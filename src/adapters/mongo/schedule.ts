@@ -5,7 +5,7 @@
 import type { DueSlot, NewRun, ScheduleStore, Slot } from '../../ports/store.ts';
 import { type Database, isDuplicate, isPassing } from './database.ts';
 import { keyOfGraph, nextSlotUpdate } from './graphs.ts';
-import { runDocumentOf, storeRun } from './runs.ts';
+import { type Completion, runDocumentOf, storePromisedRun } from './runs.ts';
 import { collectionOf, type Firing, type FiringDocument, type GraphDocument, type StateDocument } from './schema.ts';
 import { trusted } from './trusted.ts';
 
@@ -44,8 +44,10 @@ export async function completeFiring(
   database: Database,
   graph: WithFirings,
   firing: Firing,
+  completion: Completion,
 ): Promise<StateDocument | null> {
-  const root = (await keepRecord(database, graph, firing)) ? await storeRun(database, firing.run) : null;
+  const isOfSlot = await keepRecord(database, graph, firing);
+  const root = isOfSlot ? await storePromisedRun(database, firing.run, completion) : null;
   const { _id, namespace } = graph;
   const isAnother = { $ne: ['$$this.run._id', firing.run._id] };
   const isEmpty = { $eq: [{ $size: '$firings' }, 0] };
@@ -129,7 +131,12 @@ export function mongoSchedule(database: Database): ScheduleStore {
       if (firing === null) return 'done';
       const { namespace, name } = slot.graph;
       try {
-        await completeFiring(database, { _id: keyOfGraph(slot.graph), namespace, name, firings: [firing] }, firing);
+        await completeFiring(
+          database,
+          { _id: keyOfGraph(slot.graph), namespace, name, firings: [firing] },
+          firing,
+          'at once',
+        );
       } catch (error) {
         // The graph's document promises the run, and whoever finds it there stores it.
         if (!isPassing(error)) throw error;

@@ -206,6 +206,16 @@ export interface NodeDocument {
   readonly updatedAtMs: number;
 }
 
+/** How many runs of a namespace, which is its `_id`, are older than a moment (run-totals.ts). */
+export interface RunTotalDocument {
+  readonly _id: string;
+  readonly namespace: string;
+  /** Grows whenever the number was taken away. */
+  readonly generation: number;
+  readonly beforeMs: number;
+  readonly runs: number;
+}
+
 interface VersionDocument {
   readonly _id: string;
   readonly version: number;
@@ -370,6 +380,11 @@ const nodeSchema = new Schema(
   OPTIONS,
 ).index({ namespace: 1, name: 1 });
 
+const runTotalSchema = new Schema(
+  { _id: text, namespace: text, generation: number, beforeMs: number, runs: number },
+  OPTIONS,
+);
+
 const versionSchema = new Schema({ _id: text, version: number }, OPTIONS);
 
 /** The collections. */
@@ -377,6 +392,7 @@ export interface Models {
   readonly states: Model<StateDocument>;
   readonly changes: Model<ChangesDocument>;
   readonly runs: Model<RunDocument>;
+  readonly runTotals: Model<RunTotalDocument>;
   readonly idempotencyKeys: Model<IdempotencyDocument>;
   readonly manualRetries: Model<ManualRetryDocument>;
   readonly graphs: Model<GraphDocument>;
@@ -402,6 +418,7 @@ export function modelsOf(connection: Connection): Models {
     states: model<StateDocument>('states', stateSchema),
     changes: model<ChangesDocument>('changes', changesSchema),
     runs: model<RunDocument>('runs', runSchema),
+    runTotals: model<RunTotalDocument>('run_totals', runTotalSchema),
     idempotencyKeys: model<IdempotencyDocument>('idempotency_keys', idempotencySchema),
     manualRetries: model<ManualRetryDocument>('manual_retries', manualRetrySchema),
     graphs: model<GraphDocument>('graphs', graphSchema),

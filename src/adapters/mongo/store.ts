@@ -86,7 +86,7 @@ function storeOn(database: Database, clock: DatabaseClock, log: Log): Store {
   return {
     nodes: translating(mongoNodes(models, leases)),
     graphs: translating(mongoGraphs(database)),
-    runs: translating(mongoRuns(database)),
+    runs: translating(mongoRuns(database, clock)),
     states: translating(states.store),
     schedule: translating(mongoSchedule(database)),
     keepsOrder: false,

@@ -62,7 +62,7 @@ async function readUnfinished({ world, clock }: Replica, { models }: Database): 
     ...keys.map(
       (key): Completion =>
         async (_, on) =>
-          idsOf(await completeKey(on, key)),
+          idsOf(await completeKey(on, key, 'later')),
     ),
     ...runs.map(
       (run): Completion =>
@@ -78,7 +78,7 @@ async function readUnfinished({ world, clock }: Replica, { models }: Database): 
       graph.firings.map(
         (firing): Completion =>
           async (_, on) =>
-            idsOf(await completeFiring(on, graph, firing)),
+            idsOf(await completeFiring(on, graph, firing, 'later')),
       ),
     ),
   ];
