@@ -283,7 +283,7 @@ export const STATES_PER_PAGE = 1000;
 export interface StatesOfRun {
   readonly graphName: string;
   /**
-   * Every state that was there when reading began, once, in the order of their creation as the store has it; states that
+   * Every state that was there at the call of `ofRun`, once, in the order of their creation as the store has it; states that
    * come meanwhile may be among them. A page has at least one state and `STATES_PER_PAGE` at most, each as it stands when
    * its page is read. Other work goes on between two pages. Each reading begins anew, and one may stop at any page.
    */
