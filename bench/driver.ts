@@ -1,5 +1,5 @@
 // What a call costs here is not what is measured, so a call costs little: bytes onto a socket, and the length of the answer
-// read from its head. The same for everything that is compared.
+// read from its head, or of each piece of one that is sent while it is made. The same for everything that is compared.
 
 import { connect, type Socket } from 'node:net';
 
@@ -24,6 +24,7 @@ interface Waiting {
 const HOST = '127.0.0.1';
 const NOTHING = Buffer.alloc(0);
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
+const END_OF_LINE = Buffer.from('\r\n');
 const STATUS_FROM = 'HTTP/1.1 '.length;
 
 /** One connection that is kept, with one call at a time. */
@@ -34,9 +35,12 @@ export class Connection {
   #waiting: Waiting | undefined;
   #chunks: Buffer[] = [];
   #received = 0;
-  /** How long head and body are together, once the head is there. */
+  /** How far an answer goes, once its head is there; of one in chunks, how far the chunk goes that is not whole yet. */
   #expected = 0;
   #bodyFrom = 0;
+  #isInChunks = false;
+  /** What of a body in chunks has come. */
+  #body: Buffer[] = [];
 
   constructor({ port, key }: Address) {
     this.#port = port;
@@ -97,10 +101,9 @@ export class Connection {
     if (this.#expected === 0 && !this.#readHead(socket)) return;
     if (this.#received < this.#expected) return;
     const all = this.#joined();
-    const reply = {
-      status: Number(all.toString('latin1', STATUS_FROM, STATUS_FROM + 3)),
-      text: all.toString('utf8', this.#bodyFrom, this.#expected),
-    };
+    if (this.#isInChunks && !this.#readChunks(all)) return;
+    const body = this.#isInChunks ? Buffer.concat(this.#body) : all.subarray(this.#bodyFrom, this.#expected);
+    const reply = { status: Number(all.toString('latin1', STATUS_FROM, STATUS_FROM + 3)), text: body.toString() };
     this.#keep(all.subarray(this.#expected));
     const waiting = this.#waiting;
     this.#waiting = undefined;
@@ -112,6 +115,7 @@ export class Connection {
     this.#chunks = rest.length === 0 ? [] : [rest];
     this.#received = rest.length;
     this.#expected = 0;
+    this.#body = [];
   }
 
   #joined(): Buffer {
@@ -125,14 +129,31 @@ export class Connection {
     this.#chunks = [all];
     const end = all.indexOf(END_OF_HEAD);
     if (end < 0) return false;
-    const [, length] = /content-length: *(\d+)/i.exec(all.toString('latin1', 0, end)) ?? [];
-    if (length === undefined) {
-      socket.destroy(new Error(`an answer without content-length: ${all.toString('latin1', 0, end)}`));
+    const head = all.toString('latin1', 0, end);
+    const [, length] = /content-length: *(\d+)/i.exec(head) ?? [];
+    this.#isInChunks = length === undefined && /transfer-encoding: *chunked/i.test(head);
+    if (length === undefined && !this.#isInChunks) {
+      socket.destroy(new Error(`an answer of which nobody knows where it ends: ${head}`));
       return false;
     }
     this.#bodyFrom = end + END_OF_HEAD.length;
-    this.#expected = this.#bodyFrom + Number(length);
+    this.#expected = this.#bodyFrom + Number(length ?? 1);
     return true;
+  }
+
+  /** Takes the chunks that are whole. Whether the last one is; this service sends no trailers. */
+  #readChunks(all: Buffer): boolean {
+    this.#chunks = [all];
+    for (;;) {
+      const endOfSize = all.indexOf(END_OF_LINE, this.#bodyFrom);
+      const size = Number.parseInt(all.toString('latin1', this.#bodyFrom, Math.max(endOfSize, this.#bodyFrom)), 16);
+      const from = endOfSize + END_OF_LINE.length;
+      this.#expected = endOfSize < 0 ? all.length + 1 : from + size + END_OF_LINE.length;
+      if (all.length < this.#expected) return false;
+      this.#body.push(all.subarray(from, from + size));
+      if (size === 0) return true;
+      this.#bodyFrom = this.#expected;
+    }
   }
 }
 

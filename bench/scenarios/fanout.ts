@@ -1,19 +1,24 @@
-// One state goes on in many branches, and a join waits for all of them.
+// One state goes on in many branches, and a join waits for all of them; and the graph of a run of so many states.
 
 import { Connection } from '../driver.ts';
+import { absolute } from '../figures.ts';
 import { type BenchVertex, FLEET, type Fleet, nodeOf, openFleet, openWorkplace, type Workplace } from '../fleet.ts';
+import { addPending, openPending } from '../pending.ts';
 import { inTurns, type Measure } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
-import { pairsOf } from '../statistics.ts';
+import type { Server } from '../stage.ts';
+import { median, pairsOf } from '../statistics.ts';
+import { timesMs } from '../timing.ts';
 
 /** To which all others are compared. */
 const NARROW = 100;
 
 /** Narrow fan-outs are measured several times in a row, up to so many branches. */
-const FULL = { widths: [10, 100, 1_000, 10_000], branches: 2_000 };
-const SMALL = { widths: [10, 100, 200], branches: 200 };
+const FULL = { widths: [10, 100, 1_000, 10_000], branches: 2_000, shown: 10_000, reads: 10 };
+const SMALL = { widths: [10, 100, 200], branches: 200, shown: 2_000, reads: 2 };
 
 const GOAL = { must: 1.3, aim: 1, better: 'lower' } as const;
+const GRAPH_GOAL = { must: 1000, better: 'lower' } as const;
 
 const VERTICES: readonly BenchVertex[] = [
   { identifier: 'root', input: '0', next: ['spread'] },
@@ -65,11 +70,24 @@ function costOf(floor: Floor, width: number, branches: number): Measure {
   };
 }
 
-/** What a branch costs in fan-outs of several widths over what it costs in one of 100. */
+/** Milliseconds for the graph of a run of so many states. */
+async function graphMs(server: Server, states: number, reads: number): Promise<Measure> {
+  const place = await openPending(server);
+  // Each output of the first state is a state, and leads to another one.
+  await addPending(server, place, states / 2);
+  const connection = new Connection(server);
+  const { runs } = await connection.call<{ runs: readonly { run_id: string }[] }>('GET', `${place.root}/runs/1/1`);
+  const path = `${place.root}/states/run/${runs[0]?.run_id}/graph`;
+  const { node_count: shown } = await connection.call<{ node_count: number }>('GET', path);
+  if (shown !== states) throw new Error(`the run has ${shown} states, not ${states}`);
+  return async () => median(await timesMs(reads, () => connection.send('GET', path)));
+}
+
+/** What a branch costs in fan-outs of several widths over what it costs in one of 100, and what it costs to look at one. */
 export const fanout: Scenario = {
   name: 'fanout',
   async run(stage, { pairs, isSmall }) {
-    const { widths, branches } = isSmall ? SMALL : FULL;
+    const { widths, branches, shown, reads } = isSmall ? SMALL : FULL;
     const server = await stage.startServer();
     const place = await openWorkplace(server, VERTICES);
     const fleet = await openFleet(server, place, { ...FLEET, nodes: [nodeOf('branch')] });
@@ -80,7 +98,8 @@ export const fanout: Scenario = {
     );
     fleet.close();
     const widest = Math.max(...widths);
-    return widths
+    const { graph = [] } = await inTurns(pairs, { graph: await graphMs(server, shown, reads) });
+    const ofBranches = widths
       .filter((width) => width !== NARROW)
       .map((width) => ({
         name: `a branch of ${width}, over one of ${NARROW}`,
@@ -89,5 +108,6 @@ export const fanout: Scenario = {
         pairs: pairsOf(costs[`${width}`] ?? [], costs[`${NARROW}`] ?? []),
         ...(width === widest ? { goal: GOAL } : {}),
       }));
+    return [...ofBranches, absolute(`the graph of a run of ${shown} states`, 'ms', graph, GRAPH_GOAL)];
   },
 };

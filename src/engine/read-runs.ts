@@ -2,7 +2,7 @@ import { KnownError } from '../domain/errors.ts';
 import type { RunId, StateId } from '../domain/ids.ts';
 import type { StoredState } from '../domain/state.ts';
 import { type RunStatus, runStatusOf } from '../domain/status.ts';
-import type { RunSummary, StateNode } from '../ports/store.ts';
+import type { RunSummary, StatesOfRun } from '../ports/store.ts';
 import type { World } from './world.ts';
 
 /** A run as a list shows it. */
@@ -10,11 +10,8 @@ export interface RunView extends RunSummary {
   readonly status: RunStatus;
 }
 
-/** A run's states and how they follow each other. */
-export interface RunGraph {
-  readonly graphName: string;
-  readonly states: readonly StateNode[];
-}
+/** A run's states, page by page, and how they follow each other. */
+export type RunGraph = StatesOfRun;
 
 /** A state with the states on the way to it. */
 export interface StateDetail extends StoredState {

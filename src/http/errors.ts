@@ -43,6 +43,24 @@ function answerTo(error: unknown, limits: Limits): Answer {
   return { status: known.status, body: { detail: known.message, ...known.facts } };
 }
 
+function tellLog(error: unknown, status: number, request: FastifyRequest): void {
+  if (status === 500) request.log.error({ ...idIn(request), err: error }, 'a request failed');
+  else if (error instanceof KnownError && error.cause !== undefined) {
+    request.log.warn({ ...idIn(request), err: error.cause }, error.message);
+  }
+}
+
+/**
+ * Takes note of what ended an answer that was being sent: its status, which the caller has as a success, is that of the
+ * error for the log. Does nothing for an answer that can still be another one, which `errorHandler` gives.
+ */
+export function breakOff(error: unknown, request: FastifyRequest, reply: FastifyReply, limits: Limits): void {
+  if (!reply.raw.headersSent) return;
+  const { status } = answerTo(error, limits);
+  tellLog(error, status, request);
+  void reply.code(status);
+}
+
 /**
  * Makes the handler of everything that is thrown while a request is served.
  *
@@ -51,10 +69,7 @@ function answerTo(error: unknown, limits: Limits): Answer {
 export function errorHandler(limits: Limits) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const { status, body } = answerTo(error, limits);
-    if (status === 500) request.log.error({ ...idIn(request), err: error }, 'a request failed');
-    else if (error instanceof KnownError && error.cause !== undefined) {
-      request.log.warn({ ...idIn(request), err: error.cause }, error.message);
-    }
+    tellLog(error, status, request);
     if (status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
     // The framework closes the connection on a body that it gave up on. A caller that is still sending would then often
     // see a broken connection instead of the answer; what is left of the body is read and thrown away.

@@ -33,7 +33,8 @@ export function idIn({ id }: FastifyRequest): { readonly request_id: string } {
 
 function writeLine(request: FastifyRequest, reply: FastifyReply): void {
   const { statusCode } = reply;
-  const status = reply.raw.writableFinished ? statusCode : CLIENT_WENT_AWAY;
+  // An answer that broke off in the middle has the status of what broke it off.
+  const status = reply.raw.writableFinished || statusCode >= 500 ? statusCode : CLIENT_WENT_AWAY;
   const { url: route = '(none)' } = request.routeOptions;
   const line = {
     ...idIn(request),

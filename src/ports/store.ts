@@ -276,6 +276,20 @@ export interface StateNode {
   readonly parentId: StateId | null;
 }
 
+/** The most states of one page of a run's states. */
+export const STATES_PER_PAGE = 1000;
+
+/** The states of a run, which may be any number. */
+export interface StatesOfRun {
+  readonly graphName: string;
+  /**
+   * Every state that was there at the call of `ofRun`, once, in the order of their creation as the store has it; states that
+   * come meanwhile may be among them. A page has at least one state and `STATES_PER_PAGE` at most, each as it stands when
+   * its page is read. Other work goes on between two pages. Each reading begins anew, and one may stop at any page.
+   */
+  readonly pages: AsyncIterable<readonly StateNode[]>;
+}
+
 /** States. */
 export interface StateStore {
   /**
@@ -336,11 +350,8 @@ export interface StateStore {
   leasesEnded(atMs: number, limit: number): Promise<readonly StoredState[]>;
   /** The moment when the next lease ends, in Unix milliseconds; null when none does. */
   nextLeaseEndMs(): Promise<number | null>;
-  /** Every state of a run in the order of their ids, and its graph; null for an unknown run. */
-  ofRun(
-    namespace: string,
-    runId: RunId,
-  ): Promise<{ readonly graphName: string; readonly states: readonly StateNode[] } | null>;
+  /** The states of a run, and its graph; null for an unknown run. */
+  ofRun(namespace: string, runId: RunId): Promise<StatesOfRun | null>;
 }
 
 /** A trigger whose slot has come. */

@@ -9,6 +9,7 @@ import { pageOfRuns, type RunView, runGraph } from '../../src/engine/read-runs.t
 import type { World } from '../../src/engine/world.ts';
 import type { StateNode } from '../../src/ports/store.ts';
 import { inFanOutOrder } from '../domain/unites-oracle.ts';
+import { statesIn } from '../support/pages.ts';
 import { ANY_WORDS, countsOf, type Inputs, type Model, type ModelRun, type ModelState } from './model.ts';
 import type { Names } from './names.ts';
 
@@ -38,7 +39,7 @@ export async function takePicture(world: World, namespace: string): Promise<read
   const { runs } = await pageOfRuns(world, namespace, 1, 100);
   return Promise.all(
     runs.map(async (view) => {
-      const nodes = (await runGraph(world, namespace, view.id))?.states ?? [];
+      const nodes = await statesIn(await runGraph(world, namespace, view.id));
       const found = await Promise.all(nodes.map(({ id }) => world.store.states.get(id)));
       const states = found.filter((state) => state !== null);
       const byId = new Map<string, StoredState>(states.map((state) => [state.id, state]));

@@ -11,6 +11,7 @@ import { registerNodes } from '../../src/engine/register-nodes.ts';
 import { triggerRun } from '../../src/engine/trigger-run.ts';
 import type { World } from '../../src/engine/world.ts';
 import type { ClaimedState, StateNode, StoredGraph } from '../../src/ports/store.ts';
+import { statesIn } from './pages.ts';
 
 /** The namespace of tests that need only one. */
 export const NS = 'tests';
@@ -156,7 +157,7 @@ export async function fail(world: World, nodeName: string, error = 'boom'): Prom
 
 /** The states of a run. */
 export async function statesOf(world: World, runId: RunId): Promise<readonly StateNode[]> {
-  return (await runGraph(world, NS, runId))?.states ?? [];
+  return statesIn(await runGraph(world, NS, runId));
 }
 
 /** How many states of each vertex have which status, as `a: SUCCESS 2, b: CREATED 1`. */

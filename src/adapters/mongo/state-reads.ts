@@ -3,10 +3,11 @@
 import { LRUCache } from 'lru-cache';
 import type { StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
-import type { StateNode, StateStore, UnfinishedChange } from '../../ports/store.ts';
+import type { StateStore, UnfinishedChange } from '../../ports/store.ts';
 import { BY_ID, type Database } from './database.ts';
 import { gather } from './gather.ts';
 import type { Identities } from './identities.ts';
+import { pagesOfStates } from './run-states.ts';
 import type { RunDocument, StateDocument } from './schema.ts';
 import { outputsOf, stateOf, within } from './state-documents.ts';
 import { trusted } from './trusted.ts';
@@ -17,9 +18,6 @@ const SIZE_OF_STATE = 1000;
 
 /** Documents that one query asks for by their ids. */
 const READS = { items: 500, size: Number.POSITIVE_INFINITY, atOnce: 2 } as const;
-
-/** How much of an error the graph of a run shows, in characters. */
-const SHOWN_OF_ERROR = 1000;
 
 function unfinishedIn(document: StateDocument): UnfinishedChange {
   const { todo } = document;
@@ -170,24 +168,8 @@ export function mongoStateReads(database: Database, identities: Identities): Sta
         .select({ graph: 1, spaces: 1 })
         .lean<Pick<RunDocument, 'graph' | 'spaces'>>();
       if (run === null) return null;
-      const found = await states
-        .find({ namespace: within(run.spaces), run: runId })
-        .select({
-          node: 1,
-          identifier: 1,
-          status: 1,
-          parent: 1,
-          error: {
-            $cond: [{ $eq: [{ $type: '$error' }, 'string'] }, { $substrCP: ['$error', 0, SHOWN_OF_ERROR] }, null],
-          },
-        })
-        .lean<
-          (Pick<StateDocument, '_id' | 'node' | 'identifier' | 'status' | 'parent'> & { error: string | null })[]
-        >();
-      const nodesOfRun = found.map(({ _id, node, identifier, status, parent, error }): StateNode => {
-        return { id: _id, nodeName: node, identifier, status, error, parentId: parent ?? null };
-      });
-      return { graphName: run.graph, states: nodesOfRun.sort((a, b) => (a.id < b.id ? -1 : 1)) };
+      const pages = { [Symbol.asyncIterator]: () => pagesOfStates(states, run.spaces, runId) };
+      return { graphName: run.graph, pages };
     },
   };
 

@@ -1,20 +1,22 @@
 // Keeps invariants 2 to 5 for the embedded store. Each method is one operation of a group (database.ts): it reads the
 // stored status, compares, and changes within one transaction, so of two callers that race one sees the other's work.
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { ClaimToken, RunId, StateId } from '../../domain/ids.ts';
 import type { JsonObject } from '../../domain/json.ts';
 import type { NewState, StoredState } from '../../domain/state.ts';
 import { type Cause, type StateStatus, stepsTo } from '../../domain/status.ts';
-import type {
-  Change,
-  ClaimedState,
-  ClaimRequest,
-  Follow,
-  Guard,
-  Outcome,
-  StateNode,
-  StateStore,
+import {
+  type Change,
+  type ClaimedState,
+  type ClaimRequest,
+  type Follow,
+  type Guard,
+  type Outcome,
+  STATES_PER_PAGE,
+  type StateNode,
+  type StateStore,
 } from '../../ports/store.ts';
 import type { Database } from './database.ts';
 import { dueStates, firstDueMs } from './due-states.ts';
@@ -198,6 +200,32 @@ function finishAndClaim(table: StateTable, change: Change, follow: Follow, next:
   return { outcome, taken: outcome.kind === 'done' && next !== undefined ? claim(table, next) : [] };
 }
 
+/** A state as the graph of its run shows it. */
+interface NodeRow extends Omit<StateNode, 'nodeName' | 'parentId'> {
+  readonly key: number;
+  readonly node_name: string;
+  readonly parent: StateId | null;
+}
+
+function nodeOf({ id, node_name, identifier, status, error, parent }: NodeRow): StateNode {
+  return { id, nodeName: node_name, identifier, status, error, parentId: parent };
+}
+
+/** The states of a run up to a key. They are never removed, so the one of that key ends the last page. */
+async function* pagesUpTo(database: Database, run: number, last: number): AsyncGenerator<readonly StateNode[]> {
+  const sql = `
+    SELECT state.key, state.id, node_key.name AS node_name, state.identifier, state.status,
+      substr(state.error, 1, 1000) AS error, state.parent
+    FROM state JOIN node_key ON node_key.key = state.node
+    WHERE state.run = ? AND state.key > ? AND state.key <= ? ORDER BY state.key LIMIT ?`;
+  for (let after = 0; after < last; ) {
+    if (after > 0) await nextTurn();
+    const rows = database.all<NodeRow>(sql, run, after, last, STATES_PER_PAGE);
+    after = rows.at(-1)?.key ?? last;
+    yield rows.map(nodeOf);
+  }
+}
+
 /** States in SQLite. */
 export function sqliteStates(table: StateTable): StateStore {
   const { database } = table;
@@ -311,15 +339,9 @@ export function sqliteStates(table: StateTable): StateStore {
       const sql = 'SELECT key, graph FROM run WHERE id = ? AND namespace = ?';
       const run = database.one<{ key: number; graph: string }>(sql, runId, namespace);
       if (run === undefined) return null;
-      const rows = database.all<
-        Omit<StateNode, 'nodeName' | 'parentId'> & { node_name: string; parent: StateId | null }
-      >(
-        `SELECT state.id, node_key.name AS node_name, state.identifier, state.status, substr(state.error, 1, 1000) AS error, state.parent
-         FROM state JOIN node_key ON node_key.key = state.node WHERE state.run = ?`,
-        run.key,
-      );
-      const states = rows.map(({ node_name, parent, ...row }) => ({ ...row, nodeName: node_name, parentId: parent }));
-      return { graphName: run.graph, states: states.sort((a, b) => (a.id < b.id ? -1 : 1)) };
+      const last = database.one<{ key: number | null }>('SELECT max(key) AS key FROM state WHERE run = ?', run.key);
+      const pages = { [Symbol.asyncIterator]: () => pagesUpTo(database, run.key, last?.key ?? 0) };
+      return { graphName: run.graph, pages };
     },
   };
 }

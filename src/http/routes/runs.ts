@@ -1,15 +1,7 @@
 import { z } from 'zod';
 import { KnownError } from '../../domain/errors.ts';
 import { parseStateId } from '../../domain/ids.ts';
-import { STATE_STATUSES, type StateStatus } from '../../domain/status.ts';
-import {
-  pageOfRuns,
-  type RunGraph,
-  type RunView,
-  runGraph,
-  type StateDetail,
-  stateDetail,
-} from '../../engine/read-runs.ts';
+import { pageOfRuns, type RunView, runGraph, type StateDetail, stateDetail } from '../../engine/read-runs.ts';
 import type { World } from '../../engine/world.ts';
 import { refusal } from '../answers.ts';
 import {
@@ -22,6 +14,15 @@ import {
   timestamp,
   timestampOf,
 } from '../fields.ts';
+import {
+  EXAMPLE_ID,
+  EXAMPLE_NODE,
+  nodeAnswer,
+  nodeAnswerOf,
+  runGraphAnswer,
+  runGraphAnswerOf,
+} from '../run-graph-answer.ts';
+import { sendTexts } from '../texts.ts';
 import type { Call, Rules, TypedServer } from '../typed-server.ts';
 
 const TAGS = ['Views'];
@@ -29,9 +30,7 @@ const MOST_PAGES = 1_000_000_000;
 const LARGEST_PAGE = 1000;
 
 const EXAMPLE_RUN = '0193a5f0-7d1c-7a4e-8d0c-2f6a6d1f2b3c';
-const EXAMPLE_ID = '67409fd2a1b2c3d4e5f60718';
 const EXAMPLE_TIME = '2026-11-21T09:00:00.000Z';
-const EXAMPLE_NODE = { id: EXAMPLE_ID, node_name: 'Fetch', identifier: 'fetch', status: 'SUCCESS', error: null };
 
 const runAnswer = z.object({
   run_id: z.string(),
@@ -68,59 +67,6 @@ const pageAnswer = z
             created_at: EXAMPLE_TIME,
           },
         ],
-      },
-    ],
-  });
-
-const nodeAnswer = z.object({
-  id: z.string(),
-  node_name: z.string(),
-  identifier: z.string(),
-  status: z.enum(STATE_STATUSES),
-  error: z.string().nullable(),
-});
-
-const summaryAnswer = z.object({
-  CREATED: z.int(),
-  QUEUED: z.int(),
-  EXECUTED: z.int(),
-  ERRORED: z.int(),
-  NEXT_CREATED_ERROR: z.int(),
-  SUCCESS: z.int(),
-  PRUNED: z.int(),
-  RETRY_CREATED: z.int(),
-});
-
-const runGraphAnswer = z
-  .object({
-    graph_name: z.string(),
-    root_states: z.array(nodeAnswer),
-    nodes: z.array(nodeAnswer),
-    edges: z.array(z.object({ source: z.string(), target: z.string() })),
-    node_count: z.int(),
-    edge_count: z.int(),
-    execution_summary: summaryAnswer,
-  })
-  .meta({
-    description: 'The states, and an edge from the nearest parent of each to it; empty for an unknown run.',
-    examples: [
-      {
-        graph_name: 'weather',
-        root_states: [EXAMPLE_NODE],
-        nodes: [EXAMPLE_NODE],
-        edges: [],
-        node_count: 1,
-        edge_count: 0,
-        execution_summary: {
-          CREATED: 0,
-          QUEUED: 0,
-          EXECUTED: 0,
-          SUCCESS: 1,
-          PRUNED: 0,
-          ERRORED: 0,
-          NEXT_CREATED_ERROR: 0,
-          RETRY_CREATED: 0,
-        },
       },
     ],
   });
@@ -221,41 +167,6 @@ function runAnswerOf({ id, graphName: graph, counts, status, createdAtMs }: RunV
   };
 }
 
-type EngineNode = RunGraph['states'][number];
-
-function nodeAnswerOf({ id, nodeName, identifier, status, error }: EngineNode): z.infer<typeof nodeAnswer> {
-  return { id, node_name: nodeName, identifier, status, error };
-}
-
-function summaryOf(states: readonly EngineNode[]): Record<StateStatus, number> {
-  // The compiler asks for a field more here when a status is added.
-  const count = (status: StateStatus) => states.reduce((sum, state) => sum + (state.status === status ? 1 : 0), 0);
-  return {
-    CREATED: count('CREATED'),
-    QUEUED: count('QUEUED'),
-    EXECUTED: count('EXECUTED'),
-    ERRORED: count('ERRORED'),
-    NEXT_CREATED_ERROR: count('NEXT_CREATED_ERROR'),
-    SUCCESS: count('SUCCESS'),
-    PRUNED: count('PRUNED'),
-    RETRY_CREATED: count('RETRY_CREATED'),
-  };
-}
-
-function runGraphAnswerOf(graph: RunGraph | null): z.infer<typeof runGraphAnswer> {
-  const { graphName: name, states } = graph ?? { graphName: '', states: [] };
-  const edges = states.flatMap(({ id, parentId }) => (parentId === null ? [] : [{ source: parentId, target: id }]));
-  return {
-    graph_name: name,
-    root_states: states.filter(({ parentId }) => parentId === null).map(nodeAnswerOf),
-    nodes: states.map(nodeAnswerOf),
-    edges,
-    node_count: states.length,
-    edge_count: edges.length,
-    execution_summary: summaryOf(states),
-  };
-}
-
 function detailAnswerOf(state: StateDetail): z.infer<typeof detailAnswer> {
   return {
     ...nodeAnswerOf(state),
@@ -283,7 +194,11 @@ export function runRoutes(server: TypedServer, world: World): void {
 
   server.route({
     ...graph,
-    handler: async ({ params: { namespace, run_id: id } }) => runGraphAnswerOf(await runGraph(world, namespace, id)),
+    handler: async (request, reply) => {
+      const { namespace, run_id: id } = request.params;
+      const answer = await runGraphAnswerOf(await runGraph(world, namespace, id));
+      return 'texts' in answer ? sendTexts(answer.texts, request, reply, world.limits) : answer;
+    },
   });
 
   server.route({

@@ -17,6 +17,7 @@ import type {
 } from '../../../src/ports/store.ts';
 import { backendsSkip, startMongo } from '../../support/backends.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
+import { statesIn } from '../../support/pages.ts';
 import { range } from '../../support/random.ts';
 import {
   AT_MS,
@@ -46,6 +47,9 @@ const BRANCHES = 300;
 const SPACES = [SPACE, 'other', 'third', 'fourth'];
 const RUNS_PER_SPACE = 60;
 const STATES_PER_RUN = 20;
+
+/** The branches of a run that is read in several pages. */
+const WIDTH = 2500;
 
 const node = (index: number) => `node ${index}`;
 const MANY_NODES = range(NODES).map(node);
@@ -160,6 +164,19 @@ async function end(store: Store, label: string, to: Change['to'], follow = NOTHI
   const id = stateIdOf(label);
   assert.notEqual(await store.states.get(id, SPACE), null);
   const outcome = await store.states.finish(changeTo(to, id, more), follow);
+  assert.equal(outcome.kind, 'done');
+}
+
+/** A run whose root fanned out into more than two pages of states. */
+async function givenWideRun(store: Store, label: string, spaces: readonly string[]): Promise<void> {
+  const root = newState(`${label}/root`, { nodeName: `root of ${label}` });
+  assert.equal(await store.runs.create(newRun(label, { nodeNamespaces: spaces }), root, 'trigger', null), 'done');
+  const { id: parentId } = await claimed(store, root.id, root.nodeName);
+  const branches = range(WIDTH).map((index) => {
+    const more = { parentId, nodeName: 'later', dueAtMs: FAR_MS };
+    return newState(`${label}/b#${index}`, { ...more, nodeNamespace: spaces[index % spaces.length] ?? SPACE });
+  });
+  const outcome = await store.states.finish(changeTo('SUCCESS', parentId), followedBy(branches));
   assert.equal(outcome.kind, 'done');
 }
 
@@ -435,7 +452,26 @@ const STEPS: readonly Step[] = [
   { name: 'storeOf', kind: 'hot', act: (store) => store.runs.storeOf(SPACE, runIdOf('shop 7')) },
   { name: 'page: the first, counted', kind: 'hot', act: (store) => store.runs.page(SPACE, 1, 20) },
   { name: 'page: the first, again', kind: 'hot', act: (store) => store.runs.page(SPACE, 1, 20) },
-  { name: 'ofRun', kind: 'hot', act: (store) => store.states.ofRun(SPACE, runIdOf('shop 7')) },
+  {
+    name: 'ofRun: a page',
+    kind: 'hot',
+    act: async (store) => {
+      const states = await statesIn(await store.states.ofRun(SPACE, runIdOf('shop 7')));
+      assert.ok(states.length >= STATES_PER_RUN);
+    },
+  },
+  ...[[SPACE], SPACES].map((spaces): Step => {
+    const label = `wide run of ${spaces.length}`;
+    return {
+      name: `ofRun: several pages of ${spaces.length} namespaces`,
+      kind: 'hot',
+      given: (store) => givenWideRun(store, label, spaces),
+      act: async (store) => {
+        const states = await statesIn(await store.states.ofRun(SPACE, runIdOf(label)));
+        assert.equal(states.length, WIDTH + 1);
+      },
+    };
+  }),
   { name: 'ofRun: unknown', kind: 'hot', act: (store) => store.states.ofRun(SPACE, runIdOf('unknown')) },
   {
     name: 'namespaces',

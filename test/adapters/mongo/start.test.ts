@@ -19,6 +19,7 @@ import { testRuns } from '../../contracts/store/runs.ts';
 import { testStates } from '../../contracts/store/states.ts';
 import { backendsSkip, freePort, freshDatabaseName, startMongo } from '../../support/backends.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
+import { statesIn } from '../../support/pages.ts';
 import {
   AT_MS,
   changeTo,
@@ -329,7 +330,8 @@ describe('a server that is gone', { skip: backendsSkip({ kinds: ['mongo'], own: 
     const server = await startMongo(scope, { own: true });
     const { store } = await open(server.uri, freshDatabaseName());
     opened.push(() => store.close());
-    const { root } = await startClaimed(store, 'run');
+    const { run: started, root } = await startClaimed(store, 'run');
+    const ofRun = await store.states.ofRun(SPACE, started.id);
     const run = newRun('lost');
     const key = { key: 'k', fingerprint: 'f', notBeforeMs: 0 };
     const next = newState('run/a', { parentId: root.id });
@@ -339,6 +341,7 @@ describe('a server that is gone', { skip: backendsSkip({ kinds: ['mongo'], own: 
       'runs.create': () => store.runs.create(run, newState('lost/root'), 'trigger', null),
       'runs.create with a key': () => store.runs.create(run, newState('lost/root'), 'trigger', key),
       'states.get': () => store.states.get(root.id, SPACE),
+      'a page of states.ofRun': () => statesIn(ofRun),
       'states.claim': () => store.states.claim(claimRequest(['root'])),
       'states.finish': () => store.states.finish(changeTo('SUCCESS', root.id), followedBy([next])),
       'states.requeue': () =>

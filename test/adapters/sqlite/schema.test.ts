@@ -6,6 +6,7 @@ import { openSqliteStore } from '../../../src/adapters/sqlite/store.ts';
 import type { NewState } from '../../../src/domain/state.ts';
 import type { Store } from '../../../src/ports/store.ts';
 import { startClaimed, startRun } from '../../contracts/store/opened.ts';
+import { statesIn } from '../../support/pages.ts';
 import {
   AT_MS,
   changeTo,
@@ -91,7 +92,7 @@ async function useEverything(store: Store): Promise<void> {
   await states.nextDueMs(SPACE, ['join']);
   await states.leasesEnded(AT_MS, 10);
   await states.nextLeaseEndMs();
-  await states.ofRun(SPACE, run.id);
+  await statesIn(await states.ofRun(SPACE, run.id));
   await schedule.due(AT_MS, 10);
   await schedule.nextSlotMs();
   await schedule.fire(dueSlot(AT_MS), AT_MS + 1, { run: newRun('slot'), root: newState('slot/root'), slotMs: AT_MS });
@@ -239,10 +240,11 @@ test('claims, leases, due times, pages, slots and held keys are each served by a
   );
   assert.match(await indexesOf(() => states.nextLeaseEndMs()), /USING COVERING INDEX state_lease/);
   assert.match(await indexesOf(() => runs.page(SPACE, 1, 1)), /SEARCH run USING INDEX run_page \(namespace=\?\)/);
-  assert.match(
-    await indexesOf(() => states.ofRun(SPACE, newRun('run').id)),
-    /SEARCH state USING INDEX state_run \(run=\?\)/,
-  );
+  const { run } = await startRun(store, 'with states');
+  const ofRun = await indexesOf(async () => statesIn(await states.ofRun(SPACE, run.id)));
+  assert.match(ofRun, /SEARCH state USING COVERING INDEX state_run \(run=\?\)/, 'the greatest key');
+  assert.match(ofRun, /SEARCH state USING INDEX state_run \(run=\? AND rowid>\? AND rowid<\?\)/, 'a page');
+  assert.doesNotMatch(ofRun, /SCAN|TEMP B-TREE/);
   assert.match(
     await indexesOf(() => schedule.due(AT_MS, 1)),
     /SEARCH schedule USING COVERING INDEX schedule_next \(next_slot<\?\)/,
@@ -328,7 +330,7 @@ test('lists of states and the way to a root cost the same, however long the text
     await store.states.finish(changeTo('SUCCESS', root.id), followedBy(states));
     const last = states.at(-1)?.id ?? root.id;
     return {
-      ofRun: await leastMsOfReads(() => store.states.ofRun(SPACE, run.id)),
+      ofRun: await leastMsOfReads(async () => statesIn(await store.states.ofRun(SPACE, run.id))),
       parents: await leastMsOfReads(() => store.states.parents(last)),
       pathOutputs: await leastMsOfReads(() => store.states.pathOutputs(last, ['root'])),
     };

@@ -6,6 +6,7 @@ import type { RunId } from '../../../src/domain/ids.ts';
 import type { NewState } from '../../../src/domain/state.ts';
 import { classOf, type RunCounts, type StateStatus } from '../../../src/domain/status.ts';
 import type { ClaimedState, NewRun, Outcome, StateNode, Store } from '../../../src/ports/store.ts';
+import { statesIn } from '../../support/pages.ts';
 import { claimRequest, FAR_MS, newRun, newState, SPACE } from '../../support/records.ts';
 
 /** A store of its own for one test, empty at first. */
@@ -84,7 +85,7 @@ export function createdBy(outcome: Outcome | { readonly kind: 'duplicate' }): re
 
 /** The states of a run of namespace `shop`. */
 export async function statesOf(store: Store, runId: RunId): Promise<readonly StateNode[]> {
-  return (await store.states.ofRun(SPACE, runId))?.states ?? [];
+  return statesIn(await store.states.ofRun(SPACE, runId));
 }
 
 /** The statuses of a run's states by vertex, sorted, as `a CREATED, b SUCCESS`. */
@@ -114,14 +115,15 @@ export async function assertCountsExact(store: Store): Promise<void> {
 
 async function visibleRun(store: Store, namespace: string, id: RunId): Promise<unknown> {
   const graph = await store.states.ofRun(namespace, id);
+  const nodes = await statesIn(graph);
   const states = [];
-  for (const { id: stateId } of graph?.states ?? []) {
+  for (const { id: stateId } of nodes) {
     const state = await store.states.get(stateId);
     const nodeNames = state === null ? [] : [state.nodeName];
     const nextDueMs = await store.states.nextDueMs(state?.nodeNamespace ?? namespace, nodeNames);
     states.push({ state, parents: await store.states.parents(stateId), nextDueMs });
   }
-  return { graph, states, store: await store.runs.storeOf(namespace, id) };
+  return { graphName: graph?.graphName, nodes, states, store: await store.runs.storeOf(namespace, id) };
 }
 
 async function visibleIn(store: Store, namespace: string): Promise<unknown> {

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { StateId } from '../../../src/domain/ids.ts';
 import type { NewState } from '../../../src/domain/state.ts';
 import type { StateStatus } from '../../../src/domain/status.ts';
-import type { Change, Store } from '../../../src/ports/store.ts';
+import { type Change, STATES_PER_PAGE, type StateNode, type Store } from '../../../src/ports/store.ts';
 import {
   AT_MS,
   changeTo,
@@ -43,6 +43,17 @@ async function givenStatus(store: Store, status: StateStatus): Promise<StateId> 
   if (status !== 'QUEUED' && status !== 'EXECUTED')
     createdBy(await store.states.finish(changeTo(status, root.id), NOTHING));
   return root.id;
+}
+
+/** A run whose root has ended, and was followed by so many due states `b`, in two namespaces; the ids of all, sorted. */
+async function givenWideRun(store: Store, label: string, width: number) {
+  const { run, root } = await startClaimed(store, label);
+  const states = Array.from({ length: width }, (_, index) => {
+    const nodeNamespace = index % 3 === 0 ? 'other' : SPACE;
+    return newState(`${label}/b#${index}`, { parentId: root.id, nodeNamespace });
+  });
+  createdBy(await store.states.finish(changeTo('SUCCESS', root.id), followedBy(states)));
+  return { run, root, ids: [root, ...states].map(({ id }) => id).toSorted() };
 }
 
 /** A chain of states, each the parent of the next; all but the last have ended with their label as output. */
@@ -216,7 +227,7 @@ export function testStates(open: OpenStore): void {
     const seen = new Set(outcomes.map((outcome) => (outcome.kind === 'conflict' ? outcome.status : status)));
     seen.delete('EXECUTED');
     assert.deepEqual(seen, new Set([status]));
-    const ids = (await statesOf(store, run.id)).map(({ id }) => id);
+    const ids = (await statesOf(store, run.id)).map(({ id }) => id).sort();
     const expected = [root.id, stateIdOf(`run/one#${won}`), stateIdOf(`run/two#${won}`)];
     assert.deepEqual(ids, expected.sort());
     await assertCountsExact(store);
@@ -341,29 +352,118 @@ export function testStates(open: OpenStore): void {
     }
   });
 
-  test('a run shows its states in the order of their ids, in its own namespace only (10)', async (t) => {
+  test('a run shows its states, each once, in its own namespace only (10)', async (t) => {
     const { store } = await openedFor(t, open);
     const { run, root } = await startClaimed(store, 'run');
     const states = [
-      newState('run/b', {
-        id: stateIdOf('run/b', AT_MS + 2000),
+      newState('run/a', {
+        id: stateIdOf('run/a', AT_MS + 2000),
         parentId: root.id,
         nodeName: 'pack',
         nodeNamespace: 'other',
       }),
-      newState('run/a', { id: stateIdOf('run/a', AT_MS + 9000), status: 'NEXT_CREATED_ERROR', error: 'why' }),
-      newState('run/c', { id: stateIdOf('run/c', AT_MS - 5000) }),
+      newState('run/b', { id: stateIdOf('run/b', AT_MS + 5000) }),
+      newState('run/c', { id: stateIdOf('run/c', AT_MS + 9000), status: 'NEXT_CREATED_ERROR', error: 'why' }),
     ];
     await store.states.finish(changeTo('SUCCESS', root.id), followedBy(states));
     await startRun(store, 'another run');
-    const nodes = [...states, { ...root, status: 'SUCCESS' as const }].map((state) => {
+    const nodes = [{ ...root, status: 'SUCCESS' as const }, ...states].map((state) => {
       const { id, nodeName, identifier, status, error, parentId } = state;
       return { id, nodeName, identifier, status, error, parentId };
     });
-    const graph = { graphName: 'orders', states: nodes.sort((a, b) => (a.id < b.id ? -1 : 1)) };
-    assert.deepEqual(await store.states.ofRun(SPACE, run.id), graph);
+    assert.deepEqual(await statesOf(store, run.id), nodes, 'in the order in which they came');
+    assert.equal((await store.states.ofRun(SPACE, run.id))?.graphName, 'orders');
     assert.equal(await store.states.ofRun('other', run.id), null);
     assert.equal(await store.states.ofRun(SPACE, runIdOf('unknown')), null);
+  });
+
+  test('a run of many states is read in pages, each state once', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { run, ids } = await givenWideRun(store, 'run', 2 * STATES_PER_PAGE + 500);
+    await givenWideRun(store, 'another run', 10);
+    const graph = await store.states.ofRun(SPACE, run.id);
+    assert.ok(graph);
+    // Each reading begins anew.
+    for (const _ of [1, 2]) {
+      const lengths: number[] = [];
+      const read: StateId[] = [];
+      for await (const page of graph.pages) {
+        lengths.push(page.length);
+        read.push(...page.map(({ id }) => id));
+      }
+      assert.deepEqual(lengths, [STATES_PER_PAGE, STATES_PER_PAGE, 501]);
+      assert.deepEqual(read.toSorted(), ids);
+    }
+  });
+
+  test('a run of exactly a page is one page', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { run, ids } = await givenWideRun(store, 'run', STATES_PER_PAGE - 1);
+    const pages: (readonly StateNode[])[] = [];
+    for await (const page of (await store.states.ofRun(SPACE, run.id))?.pages ?? []) pages.push(page);
+    assert.deepEqual(
+      pages.map((page) => page.map(({ id }) => id).toSorted()),
+      [ids],
+    );
+  });
+
+  test('between two pages of a run other work goes on', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { run } = await givenWideRun(store, 'run', 3 * STATES_PER_PAGE);
+    let turns = 0;
+    let next: NodeJS.Immediate;
+    const countTurns = () => {
+      turns += 1;
+      next = setImmediate(countTurns);
+    };
+    countTurns();
+    t.after(() => clearImmediate(next));
+    const graph = await store.states.ofRun(SPACE, run.id);
+    const seen: number[] = [];
+    for await (const _ of graph?.pages ?? []) seen.push(turns);
+    const [first, ...more] = seen;
+    assert.equal(more.length, 3);
+    assert.ok(first !== undefined && turns - first >= 2, `turns of the event loop at each page: ${seen}`);
+  });
+
+  test('who reads the states of a run may stop early, and all goes on', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { run, ids } = await givenWideRun(store, 'run', 2 * STATES_PER_PAGE);
+    const graph = await store.states.ofRun(SPACE, run.id);
+    for (let time = 0; time < 50; time += 1) {
+      for await (const page of graph?.pages ?? []) {
+        assert.equal(page.length, STATES_PER_PAGE);
+        break;
+      }
+    }
+    assert.equal((await claimDue(store, 'b')).length, 100);
+    assert.equal((await statesOf(store, run.id)).length, ids.length);
+  });
+
+  test('what happens to a run while it is read does no harm, and the reading comes to its end', async (t) => {
+    const { store } = await openedFor(t, open);
+    const { run, ids } = await givenWideRun(store, 'run', 3 * STATES_PER_PAGE);
+    const read: StateId[] = [];
+    let pages = 0;
+    let created = 0;
+    for await (const page of (await store.states.ofRun(SPACE, run.id))?.pages ?? []) {
+      read.push(...page.map(({ id }) => id));
+      pages += 1;
+      assert.ok(pages <= 10, 'it goes on for ever');
+      // As many as a page has, all of a later second, and some that end.
+      const [first, ...more] = await claimDue(store, 'b');
+      assert.ok(first);
+      const born = Array.from({ length: STATES_PER_PAGE }, (_, index) => {
+        const label = `run/late#${created + index}`;
+        return newState(label, { id: stateIdOf(label, AT_MS + pages * 10_000), parentId: first.id });
+      });
+      created += born.length;
+      await store.states.finish(changeTo('SUCCESS', first.id), followedBy(born));
+      await Promise.all(more.map(({ id }) => store.states.finish(changeTo('ERRORED', id), NOTHING)));
+    }
+    assert.equal(new Set(read).size, read.length, 'a state came twice');
+    const missing = ids.filter((id) => !read.includes(id));
+    assert.deepEqual(missing, [], 'a state that was there did not come');
   });
 
   test('the parents of a state are those on its own way, from the root on', async (t) => {
