@@ -1,8 +1,8 @@
 // Hands due states to those who ask (invariants 3 and 6). All who ask for the same nodes form a queue that is served by
 // one claim at a time: a state that comes due wakes one queue, not a thousand callers. A queue is served when somebody
-// joins it, when a signal tells of states (also of one that comes due), and by the sweep. Of queues that are served in the
-// same turn of the event loop the claims are called in the order of who has waited longest in each, so that queues which
-// share a node get their shares of it.
+// joins it, when a signal tells of states (also of one that comes due), and by the sweep. Where several queues are to be
+// served at the same time, their claims are called in the order of who has waited longest in each: in a store that keeps
+// the order of calls no queue that shares a node goes without its share.
 //
 // Who answers for a state and asks for the next ones gets them past the queues, in the operation of the answer, but only
 // while nobody waits for such states in vain; else it joins its queue behind those who do.
@@ -235,19 +235,24 @@ export class Dispatcher {
   }
 
   async #serveOnce(queue: Queue): Promise<void> {
-    await this.#orFail(queue, () => this.#claimFor(queue));
+    try {
+      await this.#claimFor(queue);
+    } catch (error) {
+      for (const waiter of queue.waiters) waiter.fail(error);
+    }
     queue.isServing = false;
     if (queue.again) this.#serve(queue);
-    // The next claim does not wait for this.
-    else await this.#orFail(queue, () => this.#askForWakeUp(queue));
+    else await this.#seeToWakeUp(queue);
     this.#drop(queue);
   }
 
-  /** Does something for those who wait; where that fails, they are told. */
-  async #orFail(queue: Queue, act: () => Promise<void>): Promise<void> {
+  /** Sees to the wake-up of a queue, whose next claim does not wait for that. */
+  async #seeToWakeUp(queue: Queue): Promise<void> {
     try {
-      await act();
+      await this.#askForWakeUp(queue);
     } catch (error) {
+      // Those for whom a claim has been called by now hear of that.
+      if (queue.isServing || this.#ready.has(queue)) return;
       for (const waiter of queue.waiters) waiter.fail(error);
     }
   }

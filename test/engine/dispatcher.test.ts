@@ -271,6 +271,27 @@ test('who comes while the queue of others who left is still being closed is foun
   assert.equal((await late.states).length, 1);
 });
 
+test('when the next due moment cannot be read, a claim that was called meanwhile goes to its callers', async (t) => {
+  const { world, close } = await openWorld({ settings: { sweepSeconds: 600 } });
+  t.after(close);
+  await givenGraph(world, [vertex('a')]);
+  const asked = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<null>();
+  const nextDue = t.mock.method(world.store.states, 'nextDueMs', () => {
+    asked.resolve();
+    return told.promise;
+  });
+  const waiting = poll(world, ['a'], 60_000);
+  await asked.promise;
+  const claiming = t.mock.method(world.store.states, 'claim');
+  const starting = start(world);
+  while (claiming.mock.callCount() === 0) await Promise.resolve();
+  told.reject(new Error('not now'));
+  nextDue.mock.restore();
+  assert.equal((await waiting.states).length, 1);
+  await starting;
+});
+
 test('a poll for one node gets its share beside many for several, when states are scarce', async (t) => {
   const { world, close } = await openWorld();
   t.after(close);

@@ -8,6 +8,7 @@ import mongoose, { type Connection, type mongo } from 'mongoose';
 import { KnownError, RequestRefused } from '../../domain/errors.ts';
 import { gather, type Settled } from './gather.ts';
 import { type Marks, marksOf } from './marks.ts';
+import { onceMore } from './once-more.ts';
 import { collectionOf, type Models, modelsOf, type RunDocument, type StateDocument } from './schema.ts';
 
 /**
@@ -48,19 +49,6 @@ const PASSING_CODES: ReadonlySet<unknown> = new Set([
   13_436, 14_031,
 ]);
 
-/** Those of them with which a server says that it is primary no more, and made nothing of the call. */
-const STEPPED_DOWN: ReadonlySet<unknown> = new Set([91, 189, 10_107, 11_600, 11_602, 13_435, 13_436]);
-
-/**
- * How the driver names the end of calls on a server that stands still: of the first, whose time ran out, and of all others
- * with it. To wait for it a second time would take too long.
- */
-const STANDS_STILL: ReadonlySet<string> = new Set([
-  'MongoNetworkTimeoutError',
-  'MongoPoolClearedError',
-  'PoolClearedOnNetworkError',
-]);
-
 /** What the system says of a connection that broke; the driver lets some of it through as it is. */
 const BROKEN_CONNECTION: ReadonlySet<unknown> = new Set(['EPIPE', 'ECONNRESET', 'ECONNREFUSED', 'ETIMEDOUT']);
 
@@ -78,16 +66,6 @@ export function isPassing(error: unknown): error is Error {
   if (error instanceof driver.MongoServerError) return PASSING_CODES.has(error.code);
   // What the driver itself finds wrong with a call, all else is the way.
   return !(error instanceof driver.MongoInvalidArgumentError);
-}
-
-/** Whether a call failed because a connection broke, or the primary changed: another one may be there already. */
-function isWayLost(error: unknown): boolean {
-  const { MongoBulkWriteError, MongoNetworkError, MongoServerError } = mongoose.mongo;
-  // What failed a group as a whole comes wrapped.
-  if (error instanceof MongoBulkWriteError && error.errorResponse instanceof Error)
-    return isWayLost(error.errorResponse);
-  if (error instanceof MongoServerError) return STEPPED_DOWN.has(error.code);
-  return error instanceof MongoNetworkError && !STANDS_STILL.has(error.name);
 }
 
 /** The error for a call that the database did not answer. */
@@ -215,23 +193,18 @@ async function insertAll<Document extends Identified>(
 }
 
 /**
- * Makes updates, and once more where the way to the primary broke or it changed: what was made the first time is not found
- * by its filter again, and is told by its proof.
+ * Makes updates. One that was made and is made again finds nothing by its filter, or changes nothing that anybody looks at,
+ * and is told by its proof.
  *
  * One by one, as "many": of an update of one document that it may repeat itself, the driver lets the server keep a record,
  * which costs as much as half the update.
  */
-async function sendUpdates<Document extends Identified>(
+function sendUpdates<Document extends Identified>(
   collection: mongo.Collection<Document>,
   changes: readonly CompareAndSet<Document>[],
 ): Promise<mongo.BulkWriteResult> {
   const operations = changes.map(({ filter, update }) => ({ updateMany: { filter, update, hint: BY_ID } }));
-  try {
-    return await collection.bulkWrite(operations, { ordered: false });
-  } catch (error) {
-    if (!isWayLost(error)) throw error;
-    return collection.bulkWrite(operations, { ordered: false });
-  }
+  return onceMore(() => collection.bulkWrite(operations, { ordered: false }));
 }
 
 /** Which of some changes were made, by the proof that each has. */

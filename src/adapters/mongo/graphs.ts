@@ -225,7 +225,10 @@ export function mongoGraphs({ models }: Database): GraphStore {
       reads.set(keyOfGraph(name), read);
       return read;
     });
-    return (await Promise.all(found)).map((result) => ({ ok: true, result }));
+    // Of one that cannot be read only those hear who asked for it.
+    return (await Promise.allSettled(found)).map((read) =>
+      read.status === 'fulfilled' ? { ok: true, result: read.value } : { ok: false, error: read.reason },
+    );
   }, READS);
 
   return {

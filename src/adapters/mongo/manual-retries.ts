@@ -29,7 +29,10 @@ export function idOfRetry({ run, identifier }: Pick<Identity, 'run' | 'identifie
   return JSON.stringify([run, identifier, fanoutId]);
 }
 
-/** Tells the run that its counts are no longer final: before anything of the retry can be seen. */
+/**
+ * Tells the run that its counts are no longer final: before anything of the retry can be seen. The number may grow by two for
+ * one retry; all that counts is that it grows.
+ */
 async function announce({ runs }: Database, { attempt, run, todo }: BegunRetry): Promise<void> {
   await runs.update({
     filter: { _id: run, namespace: todo.retry.graphNamespace },

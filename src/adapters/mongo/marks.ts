@@ -5,6 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { mongo } from 'mongoose';
 import { gather } from './gather.ts';
+import { onceMore } from './once-more.ts';
 
 /** Marks that go together. */
 const GROUP = { items: 500, size: Number.POSITIVE_INFINITY, atOnce: 1 } as const;
@@ -66,7 +67,7 @@ export function marksOf<Document extends Identified>(collection: mongo.Collectio
     const alike = Map.groupBy(marked, ({ namespace, mark, update }) =>
       JSON.stringify([namespace, mark === undefined, update]),
     );
-    await collection.bulkWrite([...alike.values()].flatMap(updateOf), { ordered: false });
+    await onceMore(() => collection.bulkWrite([...alike.values()].flatMap(updateOf), { ordered: false }));
     return marked.map(() => ({ ok: true, result: undefined }) as const);
   }, GROUP);
 

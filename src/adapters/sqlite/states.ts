@@ -24,7 +24,7 @@ import { answerQuestion, collectOutputs } from './joins.ts';
 import { keysOf, placeOf, STATE_ROWS, type StateRow, stateOf, storedOutputs } from './state-rows.ts';
 import type { StateTable } from './state-table.ts';
 
-/** Characters in the inputs of states that were claimed and are kept until they are answered, and what else one takes. */
+/** Characters in the inputs and keys of states that were claimed and are kept until they are answered, and what else one takes. */
 const CLAIMED_SIZE = 16 * 1024 * 1024;
 const SIZE_OF_STATE = 1000;
 
@@ -41,10 +41,11 @@ interface StandingRow {
   readonly join_keys: string | null;
 }
 
-/** A state that was claimed, and how many characters its inputs have as they are stored. */
+/** A state that was claimed, and how many characters its inputs and its keys have as they are stored. */
 interface Taken {
   readonly state: StoredState;
   readonly inputsLength: number;
+  readonly keysLength: number;
 }
 
 function standing(database: Database, id: StateId): StandingRow {
@@ -155,7 +156,7 @@ function claimOne(table: StateTable, key: number, request: ClaimRequest, leases:
   const { run: runKey, id: stateId } = row;
   table.noteChange({ runKey, stateId, from: 'CREATED', to: 'QUEUED', cause: 'claim', atMs: nowMs });
   const state = stateOf(row, { status: 'QUEUED', claim: token, lease_until: leaseUntil, updated_at: nowMs });
-  return { state, inputsLength: row.inputs?.length ?? 0 };
+  return { state, inputsLength: row.inputs?.length ?? 0, keysLength: row.join_keys?.length ?? 0 };
 }
 
 /** The keys of nodes, each once; of a node without a key there is no state. */
@@ -233,8 +234,8 @@ export function sqliteStates(table: StateTable): StateStore {
   // from them, and the guard of each change looks at the row itself.
   const claimedHere = new LRUCache<StateId, StoredState>({ maxSize: CLAIMED_SIZE });
   const handOut = (taken: readonly Taken[], token: ClaimToken): ClaimedState[] =>
-    taken.map(({ state, inputsLength }) => {
-      claimedHere.set(state.id, state, { size: SIZE_OF_STATE + inputsLength });
+    taken.map(({ state, inputsLength, keysLength }) => {
+      claimedHere.set(state.id, state, { size: SIZE_OF_STATE + inputsLength + keysLength });
       return claimedStateOf(state, token);
     });
   const get: StateStore['get'] = async (id, nodeNamespace) => {

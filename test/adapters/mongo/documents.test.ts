@@ -54,6 +54,18 @@ describe('the documents in MongoDB', { skip: backendsSkip({ kinds: ['mongo'] }) 
     assert.equal((await store.states.finish(alone, NOTHING)).kind, 'done', 'the state can still be answered');
   });
 
+  test('a graph that cannot be read keeps nobody from another one', async (t) => {
+    const store = await database.openStore();
+    t.after(() => store.close());
+    for (const name of ['whole', 'damaged']) assert.equal(await store.graphs.put(storedGraph(name), []), 'done');
+    const graphs = database.connection.collection('state_manager_graphs');
+    await graphs.updateOne({ name: 'damaged' }, { $set: { secrets: '{' } });
+    const read = (name: string) => store.graphs.get({ namespace: SPACE, name });
+    const [whole, damaged] = await Promise.allSettled([read('whole'), read('damaged')]);
+    assert.equal(whole?.status, 'fulfilled');
+    assert.equal(damaged?.status, 'rejected');
+  });
+
   test('what no document could hold is refused before anything is written', async (t) => {
     const store = await database.openStore();
     t.after(() => store.close());

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { openDatabase } from '../../../src/adapters/mongo/database.ts';
 import type { StateDocument } from '../../../src/adapters/mongo/schema.ts';
 import { openMongo } from '../../../src/adapters/mongo/store.ts';
 import { systemClock } from '../../../src/adapters/system/clock.ts';
@@ -10,7 +11,7 @@ import { startClaimed, statusesOf } from '../../contracts/store/opened.ts';
 import { backendsSkip, startMongo } from '../../support/backends.ts';
 import { type CuttingProxy, startCuttingProxy } from '../../support/cutting-proxy.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
-import { changeTo, followedBy, newState, SPACE } from '../../support/records.ts';
+import { changeTo, followedBy, newState, SPACE, stateIdOf } from '../../support/records.ts';
 import { suiteScope } from '../../support/server-process.ts';
 
 describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own: true }) }, () => {
@@ -46,5 +47,19 @@ describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own:
       stored?.changes.map(({ to }) => to),
       ['CREATED', 'QUEUED', 'EXECUTED', 'SUCCESS'],
     );
+  });
+
+  test('a mark whose end was on its way is taken away once more', async (t) => {
+    const uri = `mongodb://127.0.0.1:${proxy.port}/?directConnection=true`;
+    const { connection, stateMarks } = await openDatabase(uri, database.name);
+    t.after(() => connection.close());
+    const cut = proxy.cutAfter(1).then(() => proxy.open());
+    await stateMarks.clear({
+      id: stateIdOf('marked'),
+      namespace: SPACE,
+      mark: 'mark',
+      update: { $unset: { todo: 1 } },
+    });
+    await cut;
   });
 });
