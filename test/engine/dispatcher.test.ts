@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { claimStates, returnClaims } from '../../src/engine/claim-states.ts';
 import { executeState } from '../../src/engine/execute-state.ts';
@@ -246,7 +246,8 @@ test('polls for several nodes and polls for one of them take turns, however many
   assert.deepEqual(took, ['one', 'several', 'one', 'several', 'one', 'several']);
 });
 
-test('who comes while the queue of others who left is still being closed is found by the sweep', async (t) => {
+/** A world without sweeps, with a graph of `a`, in which the question for the next due moment is answered when `told` is. */
+async function givenSlowQuestion(t: TestContext) {
   const { world, close } = await openWorld({ settings: { sweepSeconds: 600 } });
   t.after(close);
   await givenGraph(world, [vertex('a')]);
@@ -256,6 +257,11 @@ test('who comes while the queue of others who left is still being closed is foun
     asked.resolve();
     return told.promise;
   });
+  return { world, asked, told, nextDue };
+}
+
+test('who comes while the queue of others who left is still being closed is found by the sweep', async (t) => {
+  const { world, asked, told, nextDue } = await givenSlowQuestion(t);
   const early = poll(world, ['a'], 60_000);
   await asked.promise;
   early.leave();
@@ -272,15 +278,7 @@ test('who comes while the queue of others who left is still being closed is foun
 });
 
 test('when the next due moment cannot be read, a claim that was called meanwhile goes to its callers', async (t) => {
-  const { world, close } = await openWorld({ settings: { sweepSeconds: 600 } });
-  t.after(close);
-  await givenGraph(world, [vertex('a')]);
-  const asked = Promise.withResolvers<void>();
-  const told = Promise.withResolvers<null>();
-  const nextDue = t.mock.method(world.store.states, 'nextDueMs', () => {
-    asked.resolve();
-    return told.promise;
-  });
+  const { world, asked, told, nextDue } = await givenSlowQuestion(t);
   const waiting = poll(world, ['a'], 60_000);
   await asked.promise;
   const claiming = t.mock.method(world.store.states, 'claim');
