@@ -2,7 +2,7 @@
 // that a server which is gone is told of.
 
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { before, describe, it, type TestContext } from 'node:test';
 import { openDatabase } from '../../../src/adapters/mongo/database.ts';
 import { modelsOf } from '../../../src/adapters/mongo/schema.ts';
@@ -65,11 +65,18 @@ async function faultOf(uri: string): Promise<{ readonly message: string; readonl
 /** A port on which connections are accepted and nothing is answered. */
 async function silentPort(t: TestContext): Promise<number> {
   const port = await freePort();
-  const server = createServer((socket) => socket.on('error', () => {}));
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+  });
   const listening = Promise.withResolvers<void>();
   server.listen(port, '127.0.0.1', listening.resolve);
   await listening.promise;
-  t.after(() => server.close());
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
   return port;
 }
 
