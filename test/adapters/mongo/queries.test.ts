@@ -631,6 +631,20 @@ const STEPS: readonly Step[] = [
       await store.schedule.forgetFirings(AT_MS - 50);
     },
   },
+  // Last, since its runs are in a namespace of their own.
+  {
+    name: 'page: the first of many, which are counted for good',
+    kind: 'hot',
+    given: (store) =>
+      Promise.all(
+        range(1_100).map((index) => {
+          const more = { graph: { namespace: 'busy', name: 'orders' }, createdAtMs: AT_MS - index * 1000 };
+          const root = newState(`busy ${index}/root`, { dueAtMs: FAR_MS });
+          return store.runs.create(newRun(`busy ${index}`, more), root, 'trigger', null);
+        }),
+      ),
+    act: async (store) => assert.equal((await store.runs.page('busy', 1, 20)).total, 1_100),
+  },
 ];
 
 /** The states of a run that ran some time ago, or is still running. */
@@ -705,6 +719,13 @@ async function fill(database: TestDatabase, store: Store): Promise<void> {
       return { _id: `key ${index}`, namespace: SPACE, ...more };
     }) as never,
   );
+  await models.runTotals.collection.insertOne({
+    _id: SPACE,
+    namespace: SPACE,
+    generation: 0,
+    beforeMs: AT_MS - 5000,
+    runs: RUNS_PER_SPACE - 6,
+  } as never);
   await models.firings.collection.insertMany(
     range(400).map((index) => {
       return { _id: `firing ${index}`, namespace: SPACE, slotMs: AT_MS - index, run: runIdOf(`${SPACE} 1`) };

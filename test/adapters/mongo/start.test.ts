@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { before, describe, it, type TestContext } from 'node:test';
 import { openDatabase } from '../../../src/adapters/mongo/database.ts';
+import { runDocumentOf } from '../../../src/adapters/mongo/runs.ts';
 import { modelsOf } from '../../../src/adapters/mongo/schema.ts';
 import { openMongo } from '../../../src/adapters/mongo/store.ts';
 import { systemClock } from '../../../src/adapters/system/clock.ts';
@@ -99,9 +100,14 @@ function databasesOn(scope: Scope, replicaSet = false) {
 }
 
 /** The indexes of each collection by their names. */
-async function indexesOf({ connection }: TestDatabase): Promise<Readonly<Record<string, readonly string[]>>> {
-  const collections = Object.values(modelsOf(connection)).map((model) => model.collection);
-  const named = collections.map(async ({ collectionName }) => {
+/** The models that have indexes of their own: what a start sees to. */
+function indexedModels({ connection }: TestDatabase) {
+  return Object.values(modelsOf(connection)).filter((model) => model.schema.indexes().length > 0);
+}
+
+async function indexesOf(database: TestDatabase): Promise<Readonly<Record<string, readonly string[]>>> {
+  const { connection } = database;
+  const named = indexedModels(database).map(async ({ collection: { collectionName } }) => {
     const indexes = await connection.collection(collectionName).indexes();
     return [collectionName, indexes.map(({ name }) => name ?? '').sort()] as const;
   });
@@ -133,6 +139,17 @@ async function useEverything(store: Store): Promise<void> {
     await states.claim(claimRequest(['often']));
     await states.requeue({ stateId: often.id, from: 'QUEUED' }, AT_MS, AT_MS, 're-enqueue-after');
   }
+}
+
+/** An idempotency key that promises a run, whose process died before the run was stored. */
+async function givenPromisedKey({ connection }: TestDatabase, key: string): Promise<void> {
+  const run = runDocumentOf(newRun(key), newState(`${key}/root`), 'trigger');
+  const todo = { run, atMs: AT_MS };
+  const document = { namespace: SPACE, fingerprint: '', run: run._id, usedAtMs: AT_MS, todo };
+  const _id = JSON.stringify([SPACE, 'orders', key]);
+  await connection
+    .collection<typeof document & { _id: string }>('state_manager_idempotency_keys')
+    .insertOne({ _id, ...document });
 }
 
 describe('a start on MongoDB', { skip, concurrency: true }, () => {
@@ -215,7 +232,7 @@ describe('a start on MongoDB', { skip, concurrency: true }, () => {
     const database = await databases.make();
     const stores = await Promise.all(Array.from({ length: 4 }, () => database.openStore()));
     const indexes = await indexesOf(database);
-    for (const model of Object.values(modelsOf(database.connection))) {
+    for (const model of indexedModels(database)) {
       const built = indexes[model.collection.collectionName] ?? [];
       assert.equal(built.length, 1 + model.schema.indexes().length, `${model.collection.collectionName}: ${built}`);
     }
@@ -285,6 +302,8 @@ describe('a start on MongoDB', { skip, concurrency: true }, () => {
     const database = await databases.make();
     const store = await database.openStore();
     await useEverything(store);
+    await givenPromisedKey(database, 'promised');
+    assert.notEqual(await store.runs.byIdempotencyKey({ namespace: SPACE, name: 'orders' }, 'promised', 0), null);
     await store.close();
     const collections = Object.values(modelsOf(database.connection)).map((model) => model.collection.collectionName);
     for (const name of collections) {
