@@ -1,5 +1,6 @@
 // Group commit for a database behind a network: what is asked for in one moment goes out together, so that a round trip
-// and a sync are shared by many callers. While groups are under way the next one fills up; a lone caller waits for nobody.
+// and a sync are shared by many callers. While groups are under way the next one fills up; a lone caller waits for nobody,
+// and nobody waits long for a group that does: while the database is gone, each would wait for all before it.
 
 /** How a group is made up. */
 export interface GroupLimits {
@@ -10,6 +11,9 @@ export interface GroupLimits {
   /** Groups under way at once. */
   readonly atOnce: number;
 }
+
+/** So long a group keeps others from going at most, in milliseconds. */
+const LONGEST_TURN_MS = 500;
 
 interface Waiting<Item, Result> {
   readonly item: Item;
@@ -66,17 +70,30 @@ export function gather<Item, Result>(
     isPlanned = false;
     while (waiting.length > 0 && underWay < limits.atOnce) {
       underWay += 1;
-      void settle(take()).finally(() => {
-        underWay -= 1;
-        plan();
-      });
+      void settle(take()).finally(endOfTurn());
     }
+  };
+
+  /** What ends a group's turn, once: its own end, or its time. */
+  const endOfTurn = () => {
+    let isOver = false;
+    const end = (): void => {
+      clearTimeout(timer);
+      if (isOver) return;
+      isOver = true;
+      underWay -= 1;
+      plan();
+    };
+    const timer = setTimeout(end, LONGEST_TURN_MS).unref();
+    return end;
   };
 
   const plan = (): void => {
     if (isPlanned || waiting.length === 0 || underWay >= limits.atOnce) return;
     isPlanned = true;
-    setImmediate(send);
+    // Not setImmediate: a connection that was found broken in the same turn is closed only behind it, and the driver never
+    // ends a call that it begins on one in between.
+    setTimeout(send, 0);
   };
 
   return (item) =>

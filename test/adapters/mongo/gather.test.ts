@@ -17,7 +17,7 @@ function heldUp(limits: { items: number; size: number; atOnce: number }) {
     limits,
     (item) => item.length,
   );
-  const turn = () => new Promise((next) => setImmediate(() => setImmediate(next)));
+  const turn = () => new Promise((next) => setTimeout(() => setTimeout(next, 0), 0));
   return { call, groups, turn };
 }
 
@@ -45,6 +45,32 @@ test('what comes while a group is under way goes out with the next one', async (
   assert.deepEqual(groups[1]?.items, ['b', 'c']);
   groups[1]?.answer.resolve();
   await Promise.all(later);
+});
+
+test('a group that is under way for long holds up nobody, and counts no more when it ends', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { call, groups } = heldUp(WIDE);
+  const sent = async (afterMs: number) => {
+    t.mock.timers.tick(afterMs);
+    // The end of a group's turn plans the next one.
+    await new Promise(setImmediate);
+    t.mock.timers.tick(1);
+    return groups.length;
+  };
+  const first = call('a');
+  assert.equal(await sent(1), 1);
+  const second = call('b');
+  assert.equal(await sent(490), 1);
+  assert.equal(await sent(10), 2);
+  groups[0]?.answer.resolve();
+  assert.equal(await first, 'A');
+  const third = call('c');
+  assert.equal(await sent(1), 2, 'one turn is taken still');
+  groups[1]?.answer.resolve();
+  assert.equal(await second, 'B');
+  assert.equal(await sent(1), 3);
+  groups[2]?.answer.resolve();
+  assert.equal(await third, 'C');
 });
 
 test('a group has no more items, and no more in them, than its limits say; one item may have more', async () => {

@@ -2,17 +2,22 @@
 // primary of a replica set changes: who asked hears what has happened, and it has happened once (2, 4, 12).
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { openDatabase } from '../../../src/adapters/mongo/database.ts';
 import type { StateDocument } from '../../../src/adapters/mongo/schema.ts';
 import { openMongo } from '../../../src/adapters/mongo/store.ts';
 import { systemClock } from '../../../src/adapters/system/clock.ts';
 import { startClaimed, statusesOf } from '../../contracts/store/opened.ts';
-import { backendsSkip, startMongo } from '../../support/backends.ts';
+import { backendsSkip, freshDatabaseName, startMongo } from '../../support/backends.ts';
 import { type CuttingProxy, startCuttingProxy } from '../../support/cutting-proxy.ts';
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
-import { changeTo, followedBy, newState, SPACE, stateIdOf } from '../../support/records.ts';
+import { changeTo, followedBy, newState, SPACE, stateIdOf, storedGraph } from '../../support/records.ts';
 import { suiteScope } from '../../support/server-process.ts';
+
+/** Within which every call is answered, in milliseconds. */
+const LONGEST_CALL_MS = 5000;
 
 describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own: true }) }, () => {
   let database: TestDatabase;
@@ -61,5 +66,26 @@ describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own:
       update: { $unset: { todo: 1 } },
     });
     await cut;
+  });
+
+  test('calls that come in the moment in which the server is found gone are answered', async (t) => {
+    const server = await startMongo(scope, { own: true });
+    const log = { error: () => {} };
+    const databaseName = freshDatabaseName();
+    const { store } = await openMongo({ uri: server.uri, databaseName, clock: systemClock, log });
+    t.after(() => store.close());
+    const name = { namespace: SPACE, name: 'orders' };
+    await store.graphs.put(storedGraph(name.name), []);
+    // Behind a timer the connections are looked at, and then comes what was to be done at once.
+    await pause(0);
+    process.kill(server.pid, 'SIGKILL');
+    // Nobody hears of it before the calls are there.
+    execFileSync('sh', [
+      '-c',
+      `while kill -0 ${server.pid} && ! grep -q '^State:.Z' /proc/${server.pid}/status; do :; done 2>/dev/null`,
+    ]);
+    const refused = assert.rejects(store.graphs.get(name), { code: 'STORE_UNAVAILABLE' });
+    const isTold = await Promise.race([refused.then(() => true), pause(LONGEST_CALL_MS, false, { ref: false })]);
+    assert.ok(isTold, `no answer within ${LONGEST_CALL_MS} ms`);
   });
 });
