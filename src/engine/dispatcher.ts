@@ -152,11 +152,10 @@ export class Dispatcher {
    */
   requestFor(call: NextCall): ClaimRequest | null {
     if (this.#isStopped || call.gone.aborted) return null;
-    for (const { waiters, vainBefore } of this.#patient.among(call.namespace, call.nodeNames)) {
-      const [first] = waiters;
-      if (first !== undefined && first.turn < vainBefore) return null;
+    for (const queue of this.#patient.among(call.namespace, call.nodeNames)) {
+      if (firstTurnIn(queue) < queue.vainBefore) return null;
     }
-    return this.#request(call, Math.min(call.batchSize, this.#parts.limits.maxBatchSize));
+    return this.#request(call, call.batchSize);
   }
 
   /** Sees to it that claims end with their leases. */
@@ -266,7 +265,7 @@ export class Dispatcher {
     queue.again = false;
     if (queue.wanted === 0) return;
     const nextTurn = this.#turns;
-    const states = await this.#claim(queue, Math.min(queue.wanted, this.#parts.limits.maxBatchSize));
+    const states = await this.#claim(queue);
     this.#handOut(queue, states);
     // Fewer than asked for may be all that fits into one claim.
     if (states.length > 0) queue.again = true;
@@ -282,12 +281,12 @@ export class Dispatcher {
     }
   }
 
-  #request({ namespace, nodeNames }: StatesSignal, limit: number): ClaimRequest {
+  #request({ namespace, nodeNames }: StatesSignal, wanted: number): ClaimRequest {
     const { clock, ids, limits, settings } = this.#parts;
     return {
       namespace,
       nodeNames,
-      limit,
+      limit: Math.min(wanted, limits.maxBatchSize),
       // An answer is bounded as a request is.
       maxLength: limits.maxBodyBytes,
       nowMs: clock.nowMs(),
@@ -296,8 +295,8 @@ export class Dispatcher {
     };
   }
 
-  async #claim(queue: Queue, limit: number): Promise<readonly ClaimedState[]> {
-    const states = await this.#parts.store.states.claim(this.#request(queue, limit));
+  async #claim(queue: Queue): Promise<readonly ClaimedState[]> {
+    const states = await this.#parts.store.states.claim(this.#request(queue, queue.wanted));
     this.handedOut(states);
     return states;
   }
