@@ -69,13 +69,13 @@ export function gather<Item, Result>(
   const send = (): void => {
     isPlanned = false;
     while (waiting.length > 0 && underWay < limits.atOnce) {
-      underWay += 1;
-      void settle(take()).finally(endOfTurn());
+      void settle(take()).finally(beginTurn());
     }
   };
 
-  /** What ends a group's turn, once: its own end, or its time. */
-  const endOfTurn = () => {
+  /** Begins a group's turn. Gives what ends it, once: its own end, or its time. */
+  const beginTurn = () => {
+    underWay += 1;
     let isOver = false;
     const end = (): void => {
       clearTimeout(timer);
