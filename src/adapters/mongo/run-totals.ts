@@ -49,15 +49,19 @@ async function countedBeforeMs({ models }: Database, namespace: string, fromMs: 
 /**
  * Counts on from what is kept, and keeps that, unless somebody else did or took it away meanwhile.
  *
+ * @param areMore whether there may be more runs than one command counts.
  * @returns whether there was anything to count.
  */
-async function keepMore(database: Database, namespace: string, kept: Total | null, nowMs: number): Promise<boolean> {
+async function keepMore(
+  database: Database,
+  namespace: string,
+  kept: Total | null,
+  { nowMs, areMore }: { readonly nowMs: number; readonly areMore: boolean },
+): Promise<boolean> {
   const { runs, runTotals } = database.models;
   const { generation, beforeMs, runs: before } = kept ?? NOTHING_KEPT;
-  const nextMs = Math.min(
-    await settledBeforeMs(database, namespace, nowMs),
-    await countedBeforeMs(database, namespace, beforeMs),
-  );
+  const settledMs = await settledBeforeMs(database, namespace, nowMs);
+  const nextMs = areMore ? Math.min(settledMs, await countedBeforeMs(database, namespace, beforeMs)) : settledMs;
   if (nextMs <= beforeMs) return false;
   const more = await runs.countDocuments({ namespace, createdAtMs: trusted({ $gte: beforeMs, $lt: nextMs }) });
   try {
@@ -84,8 +88,10 @@ export async function totalOfRuns(database: Database, namespace: string, clock: 
     const { beforeMs, runs: settled } = kept ?? NOTHING_KEPT;
     const recent = { namespace, createdAtMs: trusted({ $gte: beforeMs }) };
     const counted = await runs.countDocuments(recent).limit(AT_ONCE);
-    const isKept = counted > MOST_RECENT && (await keepMore(database, namespace, kept, clock.nowMs()));
-    if (counted < AT_ONCE) return settled + counted;
+    const areMore = counted === AT_ONCE;
+    const isKept =
+      counted > MOST_RECENT && (await keepMore(database, namespace, kept, { nowMs: clock.nowMs(), areMore }));
+    if (!areMore) return settled + counted;
     // So many came within a minute.
     if (!isKept) return settled + (await runs.countDocuments(recent));
   }
