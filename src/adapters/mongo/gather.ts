@@ -1,6 +1,10 @@
 // Group commit for a database behind a network: what is asked for in one moment goes out together, so that a round trip
 // and a sync are shared by many callers. While groups are under way the next one fills up; a lone caller waits for nobody,
 // and nobody waits long for a group that does: while the database is gone, each would wait for all before it.
+//
+// The driver never ends a call that it begins on a connection in the turn of the event loop in which that was found broken.
+// Groups go out behind a timer, which comes when such connections are closed; that of a lone caller does not, for a timer
+// takes as long as the call. So every group has an end of its own, too.
 
 /** How a group is made up. */
 export interface GroupLimits {
@@ -14,6 +18,32 @@ export interface GroupLimits {
 
 /** So long a group keeps others from going at most, in milliseconds. */
 const LONGEST_TURN_MS = 500;
+
+/** So long a group may take, in milliseconds: a little more than the driver takes to find a server gone. */
+const LONGEST_CALL_MS = 4500;
+
+/** The end of a call that nobody answered. Whether it took effect is not known. */
+export class Unanswered extends Error {
+  constructor() {
+    super(`no answer within ${LONGEST_CALL_MS} ms`);
+    this.name = 'Unanswered';
+  }
+}
+
+/** Rejects with Unanswered when a call takes too long. */
+async function answered<Result>(call: Promise<Result>): Promise<Result> {
+  const tooLong = Promise.withResolvers<never>();
+  const timer = setTimeout(() => tooLong.reject(new Unanswered()), LONGEST_CALL_MS).unref();
+  try {
+    return await Promise.race([call, tooLong.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function behindTimer(send: () => void): void {
+  setTimeout(send, 0);
+}
 
 interface Waiting<Item, Result> {
   readonly item: Item;
@@ -43,6 +73,8 @@ export function gather<Item, Result>(
   const waiting: Waiting<Item, Result>[] = [];
   let underWay = 0;
   let isPlanned = false;
+  /** The group before had one item: then the next caller is a lone one, too. */
+  let isQuiet = true;
 
   const take = (): Waiting<Item, Result>[] => {
     let size = 0;
@@ -55,7 +87,7 @@ export function gather<Item, Result>(
 
   const settle = async (group: readonly Waiting<Item, Result>[]): Promise<void> => {
     try {
-      const settled = await act(group.map(({ item }) => item));
+      const settled = await answered(act(group.map(({ item }) => item)));
       for (const [index, { resolve, reject }] of group.entries()) {
         const outcome = settled[index];
         if (outcome?.ok) resolve(outcome.result);
@@ -69,7 +101,9 @@ export function gather<Item, Result>(
   const send = (): void => {
     isPlanned = false;
     while (waiting.length > 0 && underWay < limits.atOnce) {
-      void settle(take()).finally(beginTurn());
+      const group = take();
+      isQuiet = group.length === 1;
+      void settle(group).finally(beginTurn());
     }
   };
 
@@ -82,23 +116,21 @@ export function gather<Item, Result>(
       if (isOver) return;
       isOver = true;
       underWay -= 1;
-      plan();
+      plan(behindTimer);
     };
     const timer = setTimeout(end, LONGEST_TURN_MS).unref();
     return end;
   };
 
-  const plan = (): void => {
+  const plan = (soon: typeof behindTimer): void => {
     if (isPlanned || waiting.length === 0 || underWay >= limits.atOnce) return;
     isPlanned = true;
-    // Not setImmediate: a connection that was found broken in the same turn is closed only behind it, and the driver never
-    // ends a call that it begins on one in between.
-    setTimeout(send, 0);
+    soon(send);
   };
 
   return (item) =>
     new Promise((resolve, reject) => {
       waiting.push({ item, size: sizeOf(item), resolve, reject });
-      plan();
+      plan(isQuiet ? queueMicrotask : behindTimer);
     });
 }

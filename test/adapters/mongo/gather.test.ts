@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { gather } from '../../../src/adapters/mongo/gather.ts';
+import { gather, Unanswered } from '../../../src/adapters/mongo/gather.ts';
 
 /** A call whose groups the test answers. */
 function heldUp(limits: { items: number; size: number; atOnce: number }) {
@@ -45,6 +45,45 @@ test('what comes while a group is under way goes out with the next one', async (
   assert.deepEqual(groups[1]?.items, ['b', 'c']);
   groups[1]?.answer.resolve();
   await Promise.all(later);
+});
+
+test('a lone caller goes at once, with what it asks for in the same breath; who comes behind a group of several waits', async () => {
+  const { call, groups, turn } = heldUp(WIDE);
+  const breath = () => new Promise<void>((next) => queueMicrotask(next));
+  const end = async (group: number, answer: Promise<unknown>) => {
+    groups[group]?.answer.resolve();
+    await answer;
+    await turn();
+  };
+  const alone = call('a');
+  await breath();
+  assert.equal(groups.length, 1);
+  await end(0, alone);
+  const together = Promise.all(['b', 'c'].map(call));
+  await breath();
+  assert.deepEqual(groups[1]?.items, ['b', 'c']);
+  await end(1, together);
+  const behind = call('d');
+  await breath();
+  assert.equal(groups.length, 2);
+  await turn();
+  await end(2, behind);
+  const aloneAgain = call('e');
+  await breath();
+  assert.equal(groups.length, 4);
+  await end(3, aloneAgain);
+});
+
+test('a group that nobody answers has an end, and so has each of its items', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { call, groups } = heldUp(WIDE);
+  const answers = Promise.allSettled(['a', 'b'].map(call));
+  await new Promise(setImmediate);
+  assert.equal(groups.length, 1);
+  t.mock.timers.tick(5000);
+  for (const outcome of await answers) {
+    assert.ok(outcome.status === 'rejected' && outcome.reason instanceof Unanswered);
+  }
 });
 
 test('a group that is under way for long holds up nobody, and counts no more when it ends', async (t) => {

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { openDatabase } from '../../../src/adapters/mongo/database.ts';
 import type { StateDocument } from '../../../src/adapters/mongo/schema.ts';
@@ -15,6 +15,8 @@ import { type CuttingProxy, startCuttingProxy } from '../../support/cutting-prox
 import { openTestDatabase, type TestDatabase } from '../../support/mongo-store.ts';
 import { changeTo, followedBy, newState, SPACE, stateIdOf, storedGraph } from '../../support/records.ts';
 import { suiteScope } from '../../support/server-process.ts';
+
+const NAME = { namespace: SPACE, name: 'orders' };
 
 /** Within which every call is answered, in milliseconds. */
 const LONGEST_CALL_MS = 5000;
@@ -68,24 +70,38 @@ describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own:
     await cut;
   });
 
-  test('calls that come in the moment in which the server is found gone are answered', async (t) => {
+  /** A store whose server is gone, of which nobody has heard yet. */
+  const killedServer = async (t: TestContext) => {
     const server = await startMongo(scope, { own: true });
     const log = { error: () => {} };
     const databaseName = freshDatabaseName();
     const { store } = await openMongo({ uri: server.uri, databaseName, clock: systemClock, log });
     t.after(() => store.close());
-    const name = { namespace: SPACE, name: 'orders' };
-    await store.graphs.put(storedGraph(name.name), []);
+    await store.graphs.put(storedGraph(NAME.name), []);
     // Behind a timer the connections are looked at, and then comes what was to be done at once.
     await pause(0);
     process.kill(server.pid, 'SIGKILL');
-    // Nobody hears of it before the calls are there.
     execFileSync('sh', [
       '-c',
       `while kill -0 ${server.pid} && ! grep -q '^State:.Z' /proc/${server.pid}/status; do :; done 2>/dev/null`,
     ]);
-    const refused = assert.rejects(store.graphs.get(name), { code: 'STORE_UNAVAILABLE' });
+    return store;
+  };
+
+  const assertTold = async (call: Promise<unknown>) => {
+    const refused = assert.rejects(call, { code: 'STORE_UNAVAILABLE' });
     const isTold = await Promise.race([refused.then(() => true), pause(LONGEST_CALL_MS, false, { ref: false })]);
     assert.ok(isTold, `no answer within ${LONGEST_CALL_MS} ms`);
+  };
+
+  test('calls that come before the server is found gone are answered', async (t) => {
+    const store = await killedServer(t);
+    await assertTold(store.graphs.get(NAME));
+  });
+
+  test('calls that come in the turn in which the server is found gone are answered', async (t) => {
+    const store = await killedServer(t);
+    await new Promise(setImmediate);
+    await assertTold(store.graphs.get(NAME));
   });
 });
