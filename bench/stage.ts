@@ -184,6 +184,9 @@ export class Stage {
   }
 }
 
+/** As docs/scaling.md says of a replica set: entries of claims that are over leave the index at once. */
+const MONGO_ARGS = ['--setParameter', 'minSnapshotHistoryWindowInSeconds=0'] as const;
+
 /**
  * Sets up a stage, for a cluster with a MongoDB (a replica set of one) and a Redis of its own on both cores.
  *
@@ -191,7 +194,7 @@ export class Stage {
  */
 export async function openStage(scope: Scope, options: StageOptions): Promise<Stage> {
   if (options.backend === 'sqlite') return new Stage(scope, options, {});
-  const mongo = await startMongo(scope, { own: true, replicaSet: true });
+  const mongo = await startMongo(scope, { replicaSet: true, args: MONGO_ARGS });
   const redis = await startRedis(scope, { own: true });
   for (const { pid } of [mongo, redis]) unpin(options.cores, pid);
   return new Stage(scope, options, { MONGO_URI: mongo.uri, REDIS_URL: redis.url });
