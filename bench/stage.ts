@@ -184,7 +184,7 @@ export class Stage {
   }
 }
 
-/** As docs/scaling.md says of a replica set: entries of claims that are over leave the index at once. */
+/** The setting that docs/scaling.md asks for ("History"). */
 const MONGO_ARGS = ['--setParameter', 'minSnapshotHistoryWindowInSeconds=0'] as const;
 
 /**

@@ -6,7 +6,7 @@
 
 import mongoose, { type Connection, type mongo } from 'mongoose';
 import { KnownError, RequestRefused } from '../../domain/errors.ts';
-import { gather, type Settled, Unanswered } from './gather.ts';
+import { gather, type Settled } from './gather.ts';
 import { type Marks, marksOf } from './marks.ts';
 import { onceMore } from './once-more.ts';
 import { collectionOf, type Models, modelsOf, type RunDocument, type StateDocument } from './schema.ts';
@@ -56,7 +56,6 @@ const BROKEN_CONNECTION: ReadonlySet<unknown> = new Set(['EPIPE', 'ECONNRESET', 
 export function isPassing(error: unknown): error is Error {
   const { mongo: driver, MongooseError } = mongoose;
   if (error instanceof Error && 'code' in error && BROKEN_CONNECTION.has(error.code)) return true;
-  if (error instanceof Unanswered) return true;
   if (error instanceof MongooseError) return error.name === 'MongooseServerSelectionError';
   if (!(error instanceof driver.MongoError)) return false;
   if (error instanceof driver.MongoWriteConcernError) return true;

@@ -2,9 +2,9 @@
 // and a sync are shared by many callers. While groups are under way the next one fills up; a lone caller waits for nobody,
 // and nobody waits long for a group that does: while the database is gone, each would wait for all before it.
 //
-// The driver never ends a call that it begins on a connection in the turn of the event loop in which that was found broken.
-// Groups go out behind a timer, which comes when such connections are closed; that of a lone caller does not, for a timer
-// takes as long as the call. So every group has an end of its own, too.
+// In the phase of the event loop in which setImmediate calls back, a connection that was found broken is destroyed already and
+// not closed yet, and the driver never ends a call that it begins on one. Nothing here may be called from there: groups go
+// out behind a timer, or in the turn of who asks, which is that of a request, an answer or a timer.
 
 /** How a group is made up. */
 export interface GroupLimits {
@@ -18,32 +18,6 @@ export interface GroupLimits {
 
 /** So long a group keeps others from going at most, in milliseconds. */
 const LONGEST_TURN_MS = 500;
-
-/** So long a group may take, in milliseconds: a little more than the driver takes to find a server gone. */
-const LONGEST_CALL_MS = 4500;
-
-/** The end of a call that nobody answered. Whether it took effect is not known. */
-export class Unanswered extends Error {
-  constructor() {
-    super(`no answer within ${LONGEST_CALL_MS} ms`);
-    this.name = 'Unanswered';
-  }
-}
-
-/** Rejects with Unanswered when a call takes too long. */
-async function answered<Result>(call: Promise<Result>): Promise<Result> {
-  const tooLong = Promise.withResolvers<never>();
-  const timer = setTimeout(() => tooLong.reject(new Unanswered()), LONGEST_CALL_MS).unref();
-  try {
-    return await Promise.race([call, tooLong.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function behindTimer(send: () => void): void {
-  setTimeout(send, 0);
-}
 
 interface Waiting<Item, Result> {
   readonly item: Item;
@@ -73,8 +47,8 @@ export function gather<Item, Result>(
   const waiting: Waiting<Item, Result>[] = [];
   let underWay = 0;
   let isPlanned = false;
-  /** The group before had one item: then the next caller is a lone one, too. */
-  let isQuiet = true;
+  /** The last group was that of a lone caller, before and behind whom nobody waited: so will be the next one, most likely. */
+  let isLone = true;
 
   const take = (): Waiting<Item, Result>[] => {
     let size = 0;
@@ -87,7 +61,7 @@ export function gather<Item, Result>(
 
   const settle = async (group: readonly Waiting<Item, Result>[]): Promise<void> => {
     try {
-      const settled = await answered(act(group.map(({ item }) => item)));
+      const settled = await act(group.map(({ item }) => item));
       for (const [index, { resolve, reject }] of group.entries()) {
         const outcome = settled[index];
         if (outcome?.ok) resolve(outcome.result);
@@ -98,17 +72,17 @@ export function gather<Item, Result>(
     }
   };
 
-  const send = (): void => {
+  const send = (hasWaited: boolean): void => {
     isPlanned = false;
     while (waiting.length > 0 && underWay < limits.atOnce) {
       const group = take();
-      isQuiet = group.length === 1;
-      void settle(group).finally(beginTurn());
+      const end = beginTurn(group.length === 1 && !hasWaited);
+      void settle(group).finally(end);
     }
   };
 
   /** Begins a group's turn. Gives what ends it, once: its own end, or its time. */
-  const beginTurn = () => {
+  const beginTurn = (isOfOne: boolean) => {
     underWay += 1;
     let isOver = false;
     const end = (): void => {
@@ -116,21 +90,24 @@ export function gather<Item, Result>(
       if (isOver) return;
       isOver = true;
       underWay -= 1;
-      plan(behindTimer);
+      isLone = isOfOne && waiting.length === 0;
+      plan(true);
     };
     const timer = setTimeout(end, LONGEST_TURN_MS).unref();
     return end;
   };
 
-  const plan = (soon: typeof behindTimer): void => {
+  /** Has the next group sent. A timer takes as long as a call, so a lone caller, with what it asks for at once, does without. */
+  const plan = (hasWaited: boolean): void => {
     if (isPlanned || waiting.length === 0 || underWay >= limits.atOnce) return;
     isPlanned = true;
-    soon(send);
+    if (isLone && !hasWaited) queueMicrotask(() => send(false));
+    else setTimeout(send, 0, hasWaited);
   };
 
   return (item) =>
     new Promise((resolve, reject) => {
       waiting.push({ item, size: sizeOf(item), resolve, reject });
-      plan(isQuiet ? queueMicrotask : behindTimer);
+      plan(false);
     });
 }

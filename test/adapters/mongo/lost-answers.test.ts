@@ -3,6 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { openDatabase } from '../../../src/adapters/mongo/database.ts';
@@ -99,9 +101,21 @@ describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own:
     await assertTold(store.graphs.get(NAME));
   });
 
-  test('calls that come in the turn in which the server is found gone are answered', async (t) => {
-    const store = await killedServer(t);
-    await new Promise(setImmediate);
-    await assertTold(store.graphs.get(NAME));
+  test('calls that a request brings in the turn in which the server is found gone are answered', async (t) => {
+    const listening = createServer().listen(0, '127.0.0.1');
+    t.after(() => listening.close());
+    await once(listening, 'listening');
+    const { port } = listening.address() as AddressInfo;
+    const accepted = once(listening, 'connection');
+    const caller = connect(port, '127.0.0.1');
+    t.after(() => caller.destroy());
+    const [service] = await accepted;
+    for (let times = 0; times < 5; times += 1) {
+      const store = await killedServer(t);
+      const requested = once(service, 'data');
+      caller.write('a request');
+      await requested;
+      await assertTold(store.graphs.get(NAME));
+    }
   });
 });
