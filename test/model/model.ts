@@ -336,9 +336,19 @@ function retryByHand(model: Model, call: Call & { do: 'manual retry' }, namespac
   return { model: { ...withRun(model, call.run, states), retried }, answer: { state: `${state.id}~` } };
 }
 
-/** "A lease that ends counts as errored": those that have ended, the earliest first. */
-function endLeases(model: Model, nowMs: number): Step {
-  const ended = statesOf(model).filter(({ leaseEndsAtMs }) => leaseEndsAtMs !== null && leaseEndsAtMs <= nowMs);
+/**
+ * "A lease that ends counts as errored": those that have ended, the earliest first.
+ *
+ * @param isMeant leaves out some, as when the process died on the way.
+ */
+export function endLeases(
+  model: Model,
+  nowMs: number,
+  isMeant: (state: ModelState & { readonly run: string }) => boolean = () => true,
+): Step {
+  const ended = statesOf(model).filter(
+    (state) => state.leaseEndsAtMs !== null && state.leaseEndsAtMs <= nowMs && isMeant(state),
+  );
   let next = model;
   for (const { run, id } of ended.toSorted((a, b) => (a.leaseEndsAtMs ?? 0) - (b.leaseEndsAtMs ?? 0))) {
     const found = find(next, { run, state: id });
