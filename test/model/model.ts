@@ -146,8 +146,11 @@ export function emptyModel(graphs: readonly ModelGraph[]): Model {
   return { graphs, latest: 0, runs: new Map(), keys: new Map(), retried: new Set() };
 }
 
+/** A state with its run. */
+export type StateOfRun = ModelState & { readonly run: string };
+
 /** Every state of every run. */
-export function statesOf({ runs }: Model): readonly (ModelState & { readonly run: string })[] {
+export function statesOf({ runs }: Model): readonly StateOfRun[] {
   return [...runs].flatMap(([run, { states }]) => [...states.values()].map((state) => ({ ...state, run })));
 }
 
@@ -341,11 +344,7 @@ function retryByHand(model: Model, call: Call & { do: 'manual retry' }, namespac
  *
  * @param isMeant leaves out some, as when the process died on the way.
  */
-export function endLeases(
-  model: Model,
-  nowMs: number,
-  isMeant: (state: ModelState & { readonly run: string }) => boolean = () => true,
-): Step {
+export function endLeases(model: Model, nowMs: number, isMeant: (state: StateOfRun) => boolean = () => true): Step {
   const ended = statesOf(model).filter(
     (state) => state.leaseEndsAtMs !== null && state.leaseEndsAtMs <= nowMs && isMeant(state),
   );
@@ -360,7 +359,7 @@ export function endLeases(
 }
 
 /** A state that nobody has, with its run and its node. */
-export type DueState = ModelState & { readonly run: string; readonly nodeName: string };
+export type DueState = StateOfRun & { readonly nodeName: string };
 
 /** Those of a namespace's nodes. */
 function createdIn(model: Model, namespace: string): readonly DueState[] {

@@ -22,8 +22,8 @@ import {
   isErrored,
   isPending,
   type Model,
-  type ModelState,
   nextOf,
+  type StateOfRun,
   statesOf,
 } from './model.ts';
 import { Names, type StateName } from './names.ts';
@@ -319,7 +319,7 @@ class Player {
     if (!this.#possible.isCertain) await this.#look();
   }
 
-  #endOf({ run, id: state }: ModelState & { readonly run: string }, states: number): Call {
+  #endOf({ run, id: state }: StateOfRun, states: number): Call {
     const namespace = find(this.#model, { run, state })?.vertex.namespace ?? '';
     const on = { run, state, namespace, claim: null };
     const how = states < MANY_STATES ? (this.#history.ending[this.#ended] ?? 1) : 1;
@@ -351,7 +351,7 @@ export interface Played {
   /** What was done and what it came to, a step a line. */
   readonly lines: readonly string[];
   /** Every state as it ended. */
-  readonly states: readonly (ModelState & { readonly run: string })[];
+  readonly states: readonly StateOfRun[];
 }
 
 /**

@@ -18,8 +18,8 @@ import {
   find,
   leaseEndMs,
   type Model,
-  type ModelState,
   nextOf,
+  type StateOfRun,
   type Step,
   step,
   type Taken,
@@ -209,7 +209,7 @@ export class Possible {
 
   /** Where each lease that ends is a write of its own, a process may die between two of them: what has ended shows. */
   #afterSomeLeases(model: Model, { part, seen }: Turn): Model {
-    const isOver = ({ run, id, claim }: ModelState & { readonly run: string }) =>
+    const isOver = ({ run, id, claim }: StateOfRun) =>
       this.#queuedAt(model, { run, state: id }, seen.picture ?? [])?.claim !== claim;
     return endLeases(model, part.atMs, isOver).model;
   }

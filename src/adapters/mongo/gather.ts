@@ -101,7 +101,7 @@ export function gather<Item, Result>(
   const plan = (hasWaited: boolean): void => {
     if (isPlanned || waiting.length === 0 || underWay >= limits.atOnce) return;
     isPlanned = true;
-    if (isLone && !hasWaited) queueMicrotask(() => send(false));
+    if (isLone) queueMicrotask(() => send(false));
     else setTimeout(send, 0, hasWaited);
   };
 

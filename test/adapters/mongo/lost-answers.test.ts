@@ -11,6 +11,7 @@ import { openDatabase } from '../../../src/adapters/mongo/database.ts';
 import type { StateDocument } from '../../../src/adapters/mongo/schema.ts';
 import { openMongo } from '../../../src/adapters/mongo/store.ts';
 import { systemClock } from '../../../src/adapters/system/clock.ts';
+import type { Log } from '../../../src/ports/log.ts';
 import { startClaimed, statusesOf } from '../../contracts/store/opened.ts';
 import { backendsSkip, freshDatabaseName, startMongo } from '../../support/backends.ts';
 import { type CuttingProxy, startCuttingProxy } from '../../support/cutting-proxy.ts';
@@ -19,6 +20,8 @@ import { changeTo, followedBy, newState, SPACE, stateIdOf, storedGraph } from '.
 import { suiteScope } from '../../support/server-process.ts';
 
 const NAME = { namespace: SPACE, name: 'orders' };
+
+const QUIET: Log = { error: () => {} };
 
 /** Within which every call is answered, in milliseconds. */
 const LONGEST_CALL_MS = 5000;
@@ -37,8 +40,7 @@ describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own:
 
   test('a change that was made is told as made, and all follows from it', async (t) => {
     const uri = `mongodb://127.0.0.1:${proxy.port}/?directConnection=true`;
-    const log = { error: () => {} };
-    const { store } = await openMongo({ uri, databaseName: database.name, clock: systemClock, log });
+    const { store } = await openMongo({ uri, databaseName: database.name, clock: systemClock, log: QUIET });
     t.after(() => store.close());
     const { run, root } = await startClaimed(store, 'lost');
     // Waits for what the start writes behind its answer, so that the next write is the first of the change.
@@ -75,18 +77,14 @@ describe('an answer that is lost', { skip: backendsSkip({ kinds: ['mongo'], own:
   /** A store whose server is gone, of which nobody has heard yet. */
   const killedServer = async (t: TestContext) => {
     const server = await startMongo(scope, { own: true });
-    const log = { error: () => {} };
     const databaseName = freshDatabaseName();
-    const { store } = await openMongo({ uri: server.uri, databaseName, clock: systemClock, log });
+    const { store } = await openMongo({ uri: server.uri, databaseName, clock: systemClock, log: QUIET });
     t.after(() => store.close());
     await store.graphs.put(storedGraph(NAME.name), []);
     // Behind a timer the connections are looked at, and then comes what was to be done at once.
     await pause(0);
     process.kill(server.pid, 'SIGKILL');
-    execFileSync('sh', [
-      '-c',
-      `while kill -0 ${server.pid} && ! grep -q '^State:.Z' /proc/${server.pid}/status; do :; done 2>/dev/null`,
-    ]);
+    execFileSync('sh', ['-c', `while grep -qs '^State:.[^Z]' /proc/${server.pid}/status; do :; done`]);
     return store;
   };
 

@@ -99,12 +99,12 @@ function databasesOn(scope: Scope, replicaSet = false) {
   };
 }
 
-/** The indexes of each collection by their names. */
 /** The models that have indexes of their own: what a start sees to. */
 function indexedModels({ connection }: TestDatabase) {
   return Object.values(modelsOf(connection)).filter((model) => model.schema.indexes().length > 0);
 }
 
+/** The indexes of each collection by their names. */
 async function indexesOf(database: TestDatabase): Promise<Readonly<Record<string, readonly string[]>>> {
   const { connection } = database;
   const named = indexedModels(database).map(async ({ collection: { collectionName } }) => {
