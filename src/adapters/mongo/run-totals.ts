@@ -97,11 +97,21 @@ export async function totalOfRuns(database: Database, namespace: string, clock: 
   }
 }
 
-/** Has all runs of a namespace counted again: one has come that may be older than others which were counted for good. */
+/**
+ * Has all runs of a namespace counted again: one has come that may be older than others which were counted for good. Of two
+ * that are the first to do so one is told that the number is there, and comes again.
+ */
 export async function forgetTotal({ models }: Database, namespace: string): Promise<void> {
-  await models.runTotals.updateOne(
-    { _id: namespace, namespace },
-    { $inc: { generation: 1 }, $set: { beforeMs: 0, runs: 0 } },
-    { upsert: true },
-  );
+  for (;;) {
+    try {
+      await models.runTotals.updateOne(
+        { _id: namespace, namespace },
+        { $inc: { generation: 1 }, $set: { beforeMs: 0, runs: 0 } },
+        { upsert: true },
+      );
+      return;
+    } catch (error) {
+      if (!isDuplicate(error)) throw error;
+    }
+  }
 }

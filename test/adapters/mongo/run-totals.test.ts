@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { type Database, openDatabase } from '../../../src/adapters/mongo/database.ts';
-import { totalOfRuns } from '../../../src/adapters/mongo/run-totals.ts';
+import { forgetTotal, totalOfRuns } from '../../../src/adapters/mongo/run-totals.ts';
 import { completeKey, runDocumentOf } from '../../../src/adapters/mongo/runs.ts';
 import { completeFiring } from '../../../src/adapters/mongo/schedule.ts';
 import type { IdempotencyDocument, RunDocument, RunTotalDocument } from '../../../src/adapters/mongo/schema.ts';
@@ -52,6 +52,14 @@ describe('the number of runs', { skip: backendsSkip({ kinds: ['mongo'] }) }, () 
 
   const total = () => totalOfRuns(database, SPACE, systemClock);
   const kept = () => database.models.runTotals.findOne({ _id: SPACE, namespace: SPACE }).lean<RunTotalDocument>();
+
+  test('is taken away by each of many that do so first, and none of them fails', async () => {
+    for (let times = 0; times < 20; times += 1) {
+      await place.empty();
+      await Promise.all(range(20).map(() => forgetTotal(database, SPACE)));
+      assert.equal((await kept())?.generation, 20);
+    }
+  });
 
   test('is kept for those that are older than the newest, and counted on from there', async () => {
     assert.equal(await total(), MANY);
